@@ -1,0 +1,1 @@
+"""Where jobs run: one module per backend, loaded by entry point (group ``schedd.runners``)."""

@@ -1,0 +1,1 @@
+"""schedd: closed-loop experiments, from one YAML file to a tuned model."""

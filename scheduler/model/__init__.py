@@ -1,0 +1,1 @@
+"""The nouns: search space, objectives, arms and trials, the transition table. Pure."""

@@ -1,0 +1,36 @@
+"""What every definition model shares: frozen, strict about keys, durations as text."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Value = float | int | str | bool
+"""A parameter's value. bool is a subclass of int: compare types where it matters."""
+
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+
+
+class Model(BaseModel):
+    """Base of the definition: immutable; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def parse_duration(value: Any) -> Any:
+    """Return seconds for text such as ``30s``, ``10m``, ``1.5h``, ``2d``; numbers are seconds."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write for example 30s, 10m, 6h or 2d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration, json_schema_input_type=float | str),
+    Field(ge=0, allow_inf_nan=False),
+]
+"""Seconds; written as a number or as text with a unit."""

@@ -1,0 +1,128 @@
+"""Parameter constraints: linear inequalities over range parameters, as text or typed."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from scheduler.model.base import Model
+
+TOLERANCE = 1e-8
+"""How far a sum may pass a bound by floating-point error alone."""
+
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
+_TERM = re.compile(
+    rf"\s*(?P<sign>[+-](?:\s*[+-])*)?\s*(?:(?P<factor>{_NUMBER})\s*\*?\s*(?P<name>{_NAME})"
+    rf"|(?P<name2>{_NAME})\s*(?:(?P<op>[*/])\s*(?P<factor2>{_NUMBER}))?|(?P<constant>{_NUMBER}))\s*"
+)
+EXAMPLE = "write for example '2 * warmup <= epochs' or 'a + b - 0.5 * c <= 10'"
+
+
+class ParameterConstraint(Model):
+    """``sum(weights[p] * p) <= bound``. Text, order and sum forms are brought to this one."""
+
+    type: Literal["linear"] = "linear"
+    weights: dict[str, float]
+    bound: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            weights, bound = parse_inequality(data)
+            return {"weights": weights, "bound": bound}
+        if not isinstance(data, dict):
+            raise ValueError(f"a parameter constraint is text or a mapping; {EXAMPLE}")
+        if data.get("type") == "order":
+            return _order(data)
+        if data.get("type") == "sum":
+            return _sum(data)
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> "ParameterConstraint":
+        if not any(self.weights.values()):
+            raise ValueError("the constraint holds no parameter")
+        return self
+
+    def holds(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether an arm's parameters satisfy it, up to floating-point error."""
+        total = sum(weight * parameters[name] for name, weight in self.weights.items())
+        size = max(1.0, abs(self.bound), *(abs(w * parameters[n]) for n, w in self.weights.items()))
+        return bool(total <= self.bound + TOLERANCE * size)
+
+    def __str__(self) -> str:
+        """Return the inequality as a user would write it."""
+        terms = " ".join(_term(w, n, first=i == 0) for i, (n, w) in enumerate(self.weights.items()))
+        return f"{terms} <= {self.bound:g}"
+
+
+def parse_inequality(text: str) -> tuple[dict[str, float], float]:
+    """Return (weights, bound) of ``sum <= bound`` for a linear inequality written as text.
+
+    Parameters and numbers may stand on both sides, with ``<=`` or ``>=``. Raises ValueError.
+    """
+    parts = re.split(r"(<=|>=|==|=|<|>)", text)
+    if len(parts) != 3 or parts[1] not in ("<=", ">="):
+        raise ValueError(f"{text!r} is not one inequality with <= or >=; {EXAMPLE}")
+    flip = 1.0 if parts[1] == "<=" else -1.0
+    left, left_constant = _side(parts[0], text)
+    right, right_constant = _side(parts[2], text)
+    weights = {
+        name: flip * (left.get(name, 0.0) - right.get(name, 0.0)) for name in {**left, **right}
+    }
+    return {n: w for n, w in weights.items() if w}, flip * (right_constant - left_constant)
+
+
+def _side(text: str, whole: str) -> tuple[dict[str, float], float]:
+    """Return (weights, constant) of one side of an inequality."""
+    weights: dict[str, float] = {}
+    constant, position = 0.0, 0
+    while position < len(text) or position == 0:
+        term = _TERM.match(text, position)
+        if term is None or (position and not term["sign"]):
+            at = text[position:].strip() or text.strip() or whole
+            raise ValueError(f"cannot read {at!r} in {whole!r} as a linear term; {EXAMPLE}")
+        sign = -1.0 if (term["sign"] or "").count("-") % 2 else 1.0
+        name = term["name"] or term["name2"]
+        if name is None:
+            constant += sign * float(term["constant"])
+        else:
+            factor = float(term["factor"] or term["factor2"] or 1.0)
+            if term["op"] == "/" and factor == 0:
+                raise ValueError(f"{whole!r} divides by zero")
+            factor = 1.0 / factor if term["op"] == "/" else factor
+            weights[name] = weights.get(name, 0.0) + sign * factor
+        position = term.end()
+    return weights, constant
+
+
+def _order(data: dict[str, Any]) -> dict[str, Any]:
+    if set(data) != {"type", "lower_parameter", "upper_parameter"}:
+        raise ValueError("an order constraint has the keys lower_parameter and upper_parameter")
+    if data["lower_parameter"] == data["upper_parameter"]:
+        raise ValueError(f"an order constraint needs two parameters, not {data['lower_parameter']!r} twice")
+    return {
+        "weights": {str(data["lower_parameter"]): 1.0, str(data["upper_parameter"]): -1.0},
+        "bound": 0.0,
+    }
+
+
+def _sum(data: dict[str, Any]) -> dict[str, Any]:
+    if not {"type", "parameters", "bound"} <= set(data) <= {"type", "parameters", "bound", "is_upper_bound"}:
+        raise ValueError("a sum constraint has the keys parameters, bound and is_upper_bound")
+    if not isinstance(data["parameters"], (list, tuple)) or not isinstance(data["bound"], (int, float)):
+        raise ValueError("a sum constraint has a list of parameters and a number as its bound")
+    flip = 1.0 if data.get("is_upper_bound", True) else -1.0
+    return {
+        "weights": dict.fromkeys(map(str, data["parameters"]), flip),
+        "bound": flip * data["bound"],
+    }
+
+
+def _term(weight: float, name: str, first: bool) -> str:
+    sign = ("-" if weight < 0 else "") if first else ("- " if weight < 0 else "+ ")
+    factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
+    return f"{sign}{factor}{name}"
