@@ -50,12 +50,16 @@ class ParameterConstraint(Model):
     def holds(self, parameters: Mapping[str, Any]) -> bool:
         """Whether an arm's parameters satisfy it, up to floating-point error."""
         total = sum(weight * parameters[name] for name, weight in self.weights.items())
-        size = max(1.0, abs(self.bound), *(abs(w * parameters[n]) for n, w in self.weights.items()))
+        size = max(
+            1.0, abs(self.bound), *(abs(w * parameters[n]) for n, w in self.weights.items())
+        )
         return bool(total <= self.bound + TOLERANCE * size)
 
     def __str__(self) -> str:
         """Return the inequality as a user would write it."""
-        terms = " ".join(_term(w, n, first=i == 0) for i, (n, w) in enumerate(self.weights.items()))
+        terms = " ".join(
+            _term(w, n, first=i == 0) for i, (n, w) in enumerate(self.weights.items())
+        )
         return f"{terms} <= {self.bound:g}"
 
 
@@ -103,7 +107,9 @@ def _order(data: dict[str, Any]) -> dict[str, Any]:
     if set(data) != {"type", "lower_parameter", "upper_parameter"}:
         raise ValueError("an order constraint has the keys lower_parameter and upper_parameter")
     if data["lower_parameter"] == data["upper_parameter"]:
-        raise ValueError(f"an order constraint needs two parameters, not {data['lower_parameter']!r} twice")
+        raise ValueError(
+            f"an order constraint needs two parameters, not {data['lower_parameter']!r} twice"
+        )
     return {
         "weights": {str(data["lower_parameter"]): 1.0, str(data["upper_parameter"]): -1.0},
         "bound": 0.0,
@@ -111,9 +117,15 @@ def _order(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sum(data: dict[str, Any]) -> dict[str, Any]:
-    if not {"type", "parameters", "bound"} <= set(data) <= {"type", "parameters", "bound", "is_upper_bound"}:
+    if (
+        not {"type", "parameters", "bound"}
+        <= set(data)
+        <= {"type", "parameters", "bound", "is_upper_bound"}
+    ):
         raise ValueError("a sum constraint has the keys parameters, bound and is_upper_bound")
-    if not isinstance(data["parameters"], (list, tuple)) or not isinstance(data["bound"], (int, float)):
+    if not isinstance(data["parameters"], (list, tuple)) or not isinstance(
+        data["bound"], (int, float)
+    ):
         raise ValueError("a sum constraint has a list of parameters and a number as its bound")
     flip = 1.0 if data.get("is_upper_bound", True) else -1.0
     return {

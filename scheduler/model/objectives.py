@@ -33,8 +33,8 @@ class Objective(Model):
         match = _OBJECTIVE.fullmatch(data)
         if match is None:
             raise ValueError(
-                f"{data!r} is not an objective; write '-loss' to minimize, 'accuracy' to maximize, "
-                "or {metric: loss, minimize: true}"
+                f"{data!r} is not an objective; write '-loss' to minimize, "
+                "'accuracy' to maximize, or {metric: loss, minimize: true}"
             )
         return {"metric": match["metric"], "minimize": match["sign"] == "-"}
 
@@ -44,7 +44,7 @@ class Objective(Model):
 
 
 class OutcomeConstraint(Model):
-    """``metric <= bound`` or ``metric >= bound``; relative: ``bound`` times the status quo's value."""
+    """``metric <= bound`` or ``>=``; relative: ``bound`` times the status quo's value."""
 
     metric: str
     op: Literal["<=", ">="]

@@ -26,7 +26,9 @@ class RangeParameter(Model):
     def _check(self) -> "RangeParameter":
         lower, upper = self.bounds
         if not lower < upper:
-            raise ValueError(f"bounds of {self.name} must rise, but {lower:g} is not below {upper:g}")
+            raise ValueError(
+                f"bounds of {self.name} must rise, but {lower:g} is not below {upper:g}"
+            )
         if self.scaling == "log" and lower <= 0:
             raise ValueError(f"{self.name} has log scaling, so its lower bound must be above 0")
         if self.scaling == "log" and self.step_size is not None:
@@ -121,11 +123,13 @@ class ChoiceParameter(Model):
 
     def cast(self, value: Any) -> Value:
         """Return ``value`` in the parameter's type; raise ValueError where it is not listed."""
-        for listed in self.values:
-            if listed == value and isinstance(listed, bool) == isinstance(value, bool):
-                typed: Value = listed
+        for candidate in self.values:
+            if candidate == value and isinstance(candidate, bool) == isinstance(value, bool):
+                typed: Value = candidate
                 return typed
-        listed = ", ".join(map(repr, self.values[:10])) + (", ..." if len(self.values) > 10 else "")
+        listed = ", ".join(map(repr, self.values[:10])) + (
+            ", ..." if len(self.values) > 10 else ""
+        )
         raise ValueError(f"{self.name} = {value!r} is not one of {listed}")
 
 
@@ -144,7 +148,9 @@ class FixedParameter(Model):
             return data
         kind = data.get("parameter_type") or _common_type([data["value"]])
         if kind not in _TYPES:
-            raise ValueError(f"value of {data.get('name', 'a fixed parameter')} must be one scalar")
+            raise ValueError(
+                f"value of {data.get('name', 'a fixed parameter')} must be one scalar"
+            )
         value = _of_type(data["value"], kind, data.get("name", "value"))
         return {**data, "parameter_type": kind, "value": value}
 

@@ -145,7 +145,7 @@ class Trial:
     """When it reached its final status."""
 
     def move(self, status: TrialStatus, **changes: Any) -> "Trial":
-        """Return the trial in another status; raise :class:`InvalidTransition` where not allowed."""
+        """Return the trial in another status; raise :class:`InvalidTransition` if not allowed."""
         if status not in TRANSITIONS[self.status]:
             raise InvalidTransition(f"trial {self.index} cannot go from {self.status} to {status}")
         return replace(self, status=status, **changes)

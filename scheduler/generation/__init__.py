@@ -1,0 +1,1 @@
+"""Where arms come from. torch is imported below this package only, in a process of its own."""

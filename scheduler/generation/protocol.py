@@ -1,0 +1,80 @@
+"""What the loop asks of a generator, and what comes back: plain data that crosses a process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from scheduler.model.base import Value
+from scheduler.model.definition import ExperimentDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An arm and its final observations: metric -> (mean, standard error or None)."""
+
+    parameters: Mapping[str, Value]
+    metrics: Mapping[str, tuple[float, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Everything a generator may depend on: equal requests give equal arms."""
+
+    definition: ExperimentDefinition
+    generator: str
+    seed: int
+    """Of this request: derived from the experiment's seed and the index of the first trial."""
+    trials: int
+    """How many trials to make arms for."""
+    arms_per_trial: int
+    cursor: int = 0
+    """Where a sequence generator goes on."""
+    observed: tuple[Measured, ...] = ()
+    """Completed arms in order of trial. Empty for generators that do not learn."""
+    pending: tuple[Mapping[str, Value], ...] = ()
+    """Arms of unfinished trials, in order."""
+    seen: tuple[Mapping[str, Value], ...] = ()
+    """All arms there are, where a repetition is likely: models and finite spaces."""
+    baseline: Mapping[str, float] | None = None
+    """The status quo's means, once it is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One proposed arm and, from a model, what it predicts: metric -> {mean, sem}."""
+
+    parameters: Mapping[str, Value]
+    prediction: Mapping[str, Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationReply:
+    """Admitted arms, none of them in ``seen`` or ``pending``; grouped by trial, in order."""
+
+    generator: str
+    """The one that made them; another than was asked for where it stepped down."""
+    trials: tuple[tuple[Proposal, ...], ...]
+    """Fewer than asked for, perhaps none, only where ``exhausted``."""
+    cursor: int = 0
+    seconds: float = 0.0
+    exhausted: bool = False
+    """No new arm is left in the search space."""
+    note: str = ""
+    """Why another generator stepped in; empty where none did."""
+
+
+class Generator(Protocol):
+    """What the loop drives. One request at a time."""
+
+    def ask(self, request: GenerationRequest) -> None:
+        """Begin on ``request`` and return at once. Not while :attr:`busy`."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request has been asked whose reply was not taken yet."""
+
+    def reply(self) -> GenerationReply | str | None:
+        """Return the reply, a sentence on why there will be none, or None: not yet."""
+
+    def close(self) -> None:
+        """End what runs. May be called twice."""

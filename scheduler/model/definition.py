@@ -1,0 +1,367 @@
+"""The experiment as a user defines it: what the YAML parses to and the store keeps."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from scheduler.model.base import Duration, Model, Value
+from scheduler.model.constraints import ParameterConstraint
+from scheduler.model.objectives import Objective, OutcomeConstraint
+from scheduler.model.parameters import Parameter, RangeParameter
+
+SCHEMA: Literal["schedd/v1"] = "schedd/v1"
+
+
+def located(path: tuple[str | int, ...], text: str) -> PydanticCustomError:
+    """Return an error of the whole definition that belongs to the value at ``path``."""
+    return PydanticCustomError("definition", "{text}", {"text": text, "path": path})
+
+
+class StatusQuo(Model):
+    """The arm that is in use today; ``baseline`` in relative outcome constraints."""
+
+    parameters: dict[str, Any]
+
+
+class NamedArm(Model):
+    """An arm written by hand, run before the generated ones."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+    parameters: dict[str, Any]
+
+
+class FetcherSpec(Model):
+    """Which fetcher reads a metric; the other keys are that fetcher's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the fetcher's own keys."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class MetricSpec(Model):
+    """How one metric is read and brought to one number."""
+
+    fetcher: FetcherSpec = FetcherSpec(type="jsonl")
+    reduce: Literal["last", "min", "max", "mean"] = "last"
+    available_while_running: bool = False
+    sem: float | None = Field(default=None, ge=0)
+    """The known standard error of a value that comes without one."""
+
+
+class MissingMetrics(Model):
+    """What happens when a job succeeded and a metric is not there."""
+
+    retry_for: Duration = 60.0
+    then: Literal["fail", "abandon"] = "fail"
+
+
+class GenerationNode(Model):
+    """One stage of the generation strategy."""
+
+    generator: Literal["sobol", "botorch"]
+    num_trials: int | None = Field(default=None, ge=1)
+    """How many trials it makes; ``None``: until the experiment stops (last node only)."""
+    max_parallelism: int | None = Field(default=None, ge=1)
+
+
+class GenerationStrategy(Model):
+    """Which generator makes the next arms; nodes are used one after the other."""
+
+    nodes: tuple[GenerationNode, ...] = ()
+    """Empty: Sobol for a start that fits the space and the budget, then BoTorch."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class TrialOptions(Model):
+    """How many trials, and how long each may take."""
+
+    total_trials: int = Field(default=100, ge=1, le=1_000_000)
+    """A total, across resumes and failures."""
+    max_pending_trials: int = Field(default=4, ge=1, le=10_000)
+    batch_size: int = Field(default=1, ge=1, le=1000)
+    """Arms per trial, deployed and measured together."""
+    replicates: int = Field(default=1, ge=1, le=1000)
+    """Runs of each arm in its trial; several give a mean and its standard error."""
+    ttl: Duration | None = None
+    """A RUNNING trial that is older is ended."""
+    pending_ttl: Duration | None = None
+    """A STAGED trial that is older is ended."""
+
+
+class Goal(Model):
+    """A value of the objective that is good enough."""
+
+    metric: str
+    value: float
+
+
+class Improvement(Model):
+    """Stop when the best value improves by too little; see ``scheduler.stopping``."""
+
+    min_trials: int = Field(default=10, ge=1)
+    window_size: int = Field(default=5, ge=1)
+    improvement_bar: float = Field(default=0.1, ge=0)
+
+
+class StoppingCriteria(Model):
+    """When to stop before ``total_trials``; the first to hold is recorded."""
+
+    timeout: Duration | None = None
+    goal: Goal | None = None
+    improvement: Improvement | None = None
+
+
+class Retries(Model):
+    """Attempts that may follow a failure, by its kind; each kind has a budget of its own."""
+
+    infra: int = Field(default=5, ge=0)
+    preempted: int = Field(default=20, ge=0)
+    timeout: int = Field(default=0, ge=0)
+    oom: int = Field(default=0, ge=0)
+    error: int = Field(default=0, ge=0)
+
+
+class Backoff(Model):
+    """How long a retry waits: ``initial * factor ** n``, at most ``max``."""
+
+    initial: Duration = 10.0
+    factor: float = Field(default=2.0, ge=1)
+    max: Duration = 1800.0
+
+    def delay(self, retries: int) -> float:
+        """Return the seconds before retry number ``retries`` (from 0)."""
+        return min(self.max, self.initial * self.factor ** min(retries, 64))
+
+
+class Failures(Model):
+    """What a failed attempt leads to, and when failures end the experiment."""
+
+    tolerated_trial_failure_rate: float = Field(default=0.5, ge=0, le=1)
+    min_failed_trials_for_failure_rate_check: int = Field(default=5, ge=1)
+    retries: Retries = Retries()
+    backoff: Backoff = Backoff()
+
+
+class RunnerSpec(Model):
+    """Where and how a trial runs; the key named like ``type`` holds that runner's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: str = "local"
+    command: tuple[str, ...] = Field(min_length=1)
+    """An argument list, never a shell line; ``{params.x}``, ``{trial_dir}`` ... are filled in."""
+    workdir: str | None = None
+    """Where the command starts; default: the folder of the YAML file."""
+    env: dict[str, str] = Field(default_factory=dict)
+    trials_dir: str | None = None
+    """Default: ``<name>.trials`` beside the database."""
+
+    @property
+    def options(self) -> Any:
+        """Return the section of the chosen runner."""
+        return (self.__pydantic_extra__ or {}).get(self.type, {})
+
+
+class Polling(Model):
+    """How often a backend is asked; fixed, because a back-off notices ends late."""
+
+    interval: Duration = Field(default=10.0, gt=0)
+
+
+class ExperimentDefinition(Model):
+    """Everything about an experiment that does not change while it runs."""
+
+    schema_: Literal["schedd/v1"] = Field(default=SCHEMA, alias="schema")
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+    description: str = ""
+    tags: dict[str, str] = Field(default_factory=dict)
+    storage: str | None = None
+    parameters: tuple[Parameter, ...] = Field(min_length=1)
+    parameter_constraints: tuple[ParameterConstraint, ...] = ()
+    objective: Objective | None = None
+    objectives: tuple[Objective, ...] = ()
+    outcome_constraints: tuple[OutcomeConstraint, ...] = ()
+    status_quo: StatusQuo | None = None
+    arms: tuple[NamedArm, ...] = ()
+    metrics: dict[str, MetricSpec] = Field(default_factory=dict)
+    missing_metrics: MissingMetrics = MissingMetrics()
+    generation_strategy: GenerationStrategy = GenerationStrategy()
+    trials: TrialOptions = TrialOptions()
+    stopping_criteria: StoppingCriteria = StoppingCriteria()
+    failures: Failures = Failures()
+    runner: RunnerSpec
+    polling: Polling = Polling()
+
+    @model_validator(mode="after")
+    def _check(self) -> "ExperimentDefinition":
+        _check_space(self)
+        _check_outcomes(self)
+        _check_arms(self)
+        _check_strategy(self)
+        return self
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Parameter]:
+        """Parameters by name, in the order of the definition."""
+        return {p.name: p for p in self.parameters}
+
+    @cached_property
+    def all_objectives(self) -> tuple[Objective, ...]:
+        """The objective or objectives, whichever key was used."""
+        return self.objectives or ((self.objective,) if self.objective else ())
+
+    @cached_property
+    def metric_specs(self) -> Mapping[str, MetricSpec]:
+        """Metrics by name; read from ``metrics.jsonl`` where the definition lists none."""
+        if self.metrics:
+            return self.metrics
+        used = [o.metric for o in self.all_objectives]
+        used += [c.metric for c in self.outcome_constraints]
+        return dict.fromkeys(used, MetricSpec())
+
+    @cached_property
+    def required_metrics(self) -> frozenset[str]:
+        """Metrics without which a trial is not complete."""
+        used = {o.metric for o in self.all_objectives}
+        return frozenset(used | {c.metric for c in self.outcome_constraints})
+
+    @property
+    def cardinality(self) -> float:
+        """How many arms there are, parameter constraints left aside; may be infinite."""
+        total = 1.0
+        for parameter in self.parameters:
+            total *= parameter.cardinality
+        return total
+
+    def admit(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
+        """Return an arm's parameters, complete, typed and in order; ValueError where not admitted.
+
+        Fixed parameters may be left out.
+        """
+        unknown = set(parameters) - set(self.by_name)
+        if unknown:
+            raise ValueError(f"{min(unknown)!r} is not a parameter of {self.name}")
+        admitted: dict[str, Value] = {}
+        for name, parameter in self.by_name.items():
+            if name not in parameters and parameter.type != "fixed":
+                raise ValueError(f"the arm has no value for {name}")
+            default = parameter.value if parameter.type == "fixed" else None
+            admitted[name] = parameter.cast(parameters.get(name, default))
+        for constraint in self.parameter_constraints:
+            if not constraint.holds(admitted):
+                raise ValueError(f"the arm breaks the parameter constraint {constraint}")
+        return admitted
+
+    def canonical(self) -> str:
+        """Return the definition as canonical JSON, schema version included."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=False)
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def signature(parameters: Mapping[str, Value]) -> str:
+    """Return a short key that is equal for equal arms, whatever the order of their parameters."""
+    text = json.dumps(dict(parameters), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _check_space(d: ExperimentDefinition) -> None:
+    for i, name in _repeated(p.name for p in d.parameters):
+        raise located(("parameters", i, "name"), f"there are two parameters called {name!r}")
+    for i, constraint in enumerate(d.parameter_constraints):
+        for name in constraint.weights:
+            _check_constrained(d, ("parameter_constraints", i), name)
+
+
+def _check_constrained(d: ExperimentDefinition, path: tuple[str | int, ...], name: str) -> None:
+    parameter = d.by_name.get(name)
+    if parameter is None:
+        raise located(path, f"the constraint names {name!r}, which is not a parameter")
+    if not isinstance(parameter, RangeParameter):
+        raise located(
+            path,
+            f"the constraint names {name!r}, a {parameter.type}; only range parameters can be",
+        )
+    if parameter.scaling == "log":
+        raise located(
+            path, f"the constraint names {name!r}, which has log scaling; it must be linear"
+        )
+
+
+def _check_outcomes(d: ExperimentDefinition) -> None:
+    if bool(d.objective) == bool(d.objectives):
+        what = (
+            "both objective and objectives" if d.objective else "neither objective nor objectives"
+        )
+        raise located(("objectives",) if d.objective else (), f"there is {what}; give one of them")
+    for i, name in _repeated(o.metric for o in d.objectives):
+        raise located(("objectives", i), f"there are two objectives on {name!r}")
+    for path, metric in _metric_uses(d):
+        if metric not in d.metric_specs:
+            raise located(path, f"{metric!r} is not among the metrics")
+    for i, constraint in enumerate(d.outcome_constraints):
+        if constraint.relative and d.status_quo is None:
+            text = f"'{constraint}' refers to a baseline, but there is no status_quo"
+            raise located(("outcome_constraints", i), text)
+        if d.objective and constraint.metric == d.objective.metric:
+            text = f"{constraint.metric!r} is the objective; it cannot be constrained as well"
+            raise located(("outcome_constraints", i), text)
+
+
+def _metric_uses(d: ExperimentDefinition) -> Iterable[tuple[tuple[str | int, ...], str]]:
+    if d.objective:
+        yield ("objective",), d.objective.metric
+    yield from ((("objectives", i), o.metric) for i, o in enumerate(d.objectives))
+    yield from (
+        (("outcome_constraints", i), c.metric) for i, c in enumerate(d.outcome_constraints)
+    )
+    if d.stopping_criteria.goal:
+        yield ("stopping_criteria", "goal", "metric"), d.stopping_criteria.goal.metric
+
+
+def _check_arms(d: ExperimentDefinition) -> None:
+    for i, name in _repeated(["status_quo", *(a.name for a in d.arms)]):
+        raise located(("arms", i - 1, "name"), f"there are two arms called {name!r}")
+    written: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [
+        (("arms", i, "parameters"), arm.parameters) for i, arm in enumerate(d.arms)
+    ]
+    if d.status_quo:
+        written.append((("status_quo", "parameters"), d.status_quo.parameters))
+    for path, parameters in written:
+        try:
+            d.admit(parameters)
+        except ValueError as error:
+            raise located(path, str(error)) from None
+
+
+def _check_strategy(d: ExperimentDefinition) -> None:
+    nodes = d.generation_strategy.nodes
+    for i, node in enumerate(nodes[:-1]):
+        if node.num_trials is None:
+            text = "only the last node may leave out num_trials: no later one would be reached"
+            raise located(("generation_strategy", "nodes", i), text)
+    goal = d.stopping_criteria.goal
+    if goal and goal.metric not in {o.metric for o in d.all_objectives}:
+        text = f"the goal is on {goal.metric!r}, which is not an objective"
+        raise located(("stopping_criteria", "goal", "metric"), text)
+    if d.stopping_criteria.improvement and len(d.all_objectives) > 1:
+        text = "improvement needs a single objective"
+        raise located(("stopping_criteria", "improvement"), text)
+    extra = sorted(set(d.runner.__pydantic_extra__ or {}) - {d.runner.type})
+    if extra:
+        raise located(("runner", extra[0]), f"unknown key {extra[0]!r} under runner")
+
+
+def _repeated(names: Iterable[str]) -> Iterable[tuple[int, str]]:
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            yield i, name
+        seen.add(name)
