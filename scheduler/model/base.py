@@ -1,6 +1,8 @@
 """What every definition model shares: frozen, strict about keys, durations as text."""
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -34,3 +36,14 @@ Duration = Annotated[
     Field(ge=0, allow_inf_nan=False),
 ]
 """Seconds; written as a number or as text with a unit."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known word nearest to ``word``; empty if none is."""
+    near = get_close_matches(word[:100], list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def plain(number: float) -> str:
+    """Return the shortest text that reads back as ``number``."""
+    return text if float(text := f"{number:g}") == number else repr(number)

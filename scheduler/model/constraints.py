@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from scheduler.model.base import Model
+from scheduler.model.base import Model, plain
 
 TOLERANCE = 1e-8
 """How far a sum may pass a bound by floating-point error alone."""
 
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"(?>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"  # atomic: 1e5 is not 1 * e5
 _NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
 _TERM = re.compile(
     rf"\s*(?P<sign>[+-](?:\s*[+-])*)?\s*(?:(?P<factor>{_NUMBER})\s*\*?\s*(?P<name>{_NAME})"
@@ -39,12 +39,14 @@ class ParameterConstraint(Model):
             return _order(data)
         if data.get("type") == "sum":
             return _sum(data)
-        return data
+        if not isinstance(data.get("weights"), dict):
+            return data
+        return {**data, "weights": {n: w for n, w in data["weights"].items() if w != 0}}
 
     @model_validator(mode="after")
     def _check(self) -> "ParameterConstraint":
         if not any(self.weights.values()):
-            raise ValueError("the constraint holds no parameter")
+            raise ValueError(f"the constraint holds no parameter; {EXAMPLE}")
         return self
 
     def holds(self, parameters: Mapping[str, Any]) -> bool:
@@ -60,7 +62,7 @@ class ParameterConstraint(Model):
         terms = " ".join(
             _term(w, n, first=i == 0) for i, (n, w) in enumerate(self.weights.items())
         )
-        return f"{terms} <= {self.bound:g}"
+        return f"{terms} <= {plain(self.bound)}"
 
 
 def parse_inequality(text: str) -> tuple[dict[str, float], float]:
@@ -123,18 +125,21 @@ def _sum(data: dict[str, Any]) -> dict[str, Any]:
         <= {"type", "parameters", "bound", "is_upper_bound"}
     ):
         raise ValueError("a sum constraint has the keys parameters, bound and is_upper_bound")
-    if not isinstance(data["parameters"], (list, tuple)) or not isinstance(
-        data["bound"], (int, float)
-    ):
+    names, upper = data["parameters"], data.get("is_upper_bound", True)
+    if not isinstance(names, (list, tuple)) or not isinstance(data["bound"], (int, float)):
         raise ValueError("a sum constraint has a list of parameters and a number as its bound")
-    flip = 1.0 if data.get("is_upper_bound", True) else -1.0
+    if not isinstance(upper, bool):
+        raise ValueError(f"is_upper_bound is true or false, not {upper!r}")
+    if len(set(map(str, names))) < len(names):
+        raise ValueError("a sum constraint names a parameter twice; use text or type: linear")
+    flip = 1.0 if upper else -1.0
     return {
-        "weights": dict.fromkeys(map(str, data["parameters"]), flip),
+        "weights": dict.fromkeys(map(str, names), flip),
         "bound": flip * data["bound"],
     }
 
 
 def _term(weight: float, name: str, first: bool) -> str:
     sign = ("-" if weight < 0 else "") if first else ("- " if weight < 0 else "+ ")
-    factor = "" if abs(weight) == 1 else f"{abs(weight):g} * "
+    factor = "" if abs(weight) == 1 else f"{plain(abs(weight))} * "
     return f"{sign}{factor}{name}"

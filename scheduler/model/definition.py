@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from scheduler.model.base import Duration, Model, Value
+from scheduler.model.base import Duration, Model, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
 from scheduler.model.objectives import Objective, OutcomeConstraint
 from scheduler.model.parameters import Parameter, RangeParameter
@@ -17,9 +17,9 @@ from scheduler.model.parameters import Parameter, RangeParameter
 SCHEMA: Literal["schedd/v1"] = "schedd/v1"
 
 
-def located(path: tuple[str | int, ...], text: str) -> PydanticCustomError:
-    """Return an error of the whole definition that belongs to the value at ``path``."""
-    return PydanticCustomError("definition", "{text}", {"text": text, "path": path})
+Path = tuple[str | int, ...]
+Problem = tuple[Path, str]
+"""A sentence, and the path of the value it is about."""
 
 
 class StatusQuo(Model):
@@ -202,10 +202,12 @@ class ExperimentDefinition(Model):
 
     @model_validator(mode="after")
     def _check(self) -> "ExperimentDefinition":
-        _check_space(self)
-        _check_outcomes(self)
-        _check_arms(self)
-        _check_strategy(self)
+        others = (_check_outcomes, _check_arms, _check_strategy)
+        problems = list(_check_space(self))  # the others rely on a sound space
+        problems = problems or [problem for check in others for problem in check(self)]
+        if problems:
+            text = "; ".join(text for _, text in problems)
+            raise PydanticCustomError("definition", "{text}", {"text": text, "problems": problems})
         return self
 
     @cached_property
@@ -248,7 +250,8 @@ class ExperimentDefinition(Model):
         """
         unknown = set(parameters) - set(self.by_name)
         if unknown:
-            raise ValueError(f"{min(unknown)!r} is not a parameter of {self.name}")
+            near = did_you_mean(min(unknown), self.by_name)
+            raise ValueError(f"{min(unknown)!r} is not a parameter of {self.name}{near}")
         admitted: dict[str, Value] = {}
         for name, parameter in self.by_name.items():
             if name not in parameters and parameter.type != "fixed":
@@ -272,50 +275,46 @@ def signature(parameters: Mapping[str, Value]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _check_space(d: ExperimentDefinition) -> None:
+def _check_space(d: ExperimentDefinition) -> Iterable[Problem]:
     for i, name in _repeated(p.name for p in d.parameters):
-        raise located(("parameters", i, "name"), f"there are two parameters called {name!r}")
+        yield ("parameters", i, "name"), f"there are two parameters called {name!r}"
     for i, constraint in enumerate(d.parameter_constraints):
         for name in constraint.weights:
-            _check_constrained(d, ("parameter_constraints", i), name)
+            if text := _unfit(d.by_name.get(name), name, d.by_name):
+                yield ("parameter_constraints", i), f"the constraint names {name!r}, {text}"
 
 
-def _check_constrained(d: ExperimentDefinition, path: tuple[str | int, ...], name: str) -> None:
-    parameter = d.by_name.get(name)
+def _unfit(parameter: Parameter | None, name: str, known: Iterable[str]) -> str:
+    """Return why a parameter cannot stand in a constraint; empty where it can."""
     if parameter is None:
-        raise located(path, f"the constraint names {name!r}, which is not a parameter")
+        return f"which is not a parameter{did_you_mean(name, known)}"
     if not isinstance(parameter, RangeParameter):
-        raise located(
-            path,
-            f"the constraint names {name!r}, a {parameter.type}; only range parameters can be",
-        )
-    if parameter.scaling == "log":
-        raise located(
-            path, f"the constraint names {name!r}, which has log scaling; it must be linear"
-        )
+        return f"a {parameter.type} parameter; only range parameters can be constrained"
+    return "which has log scaling; it must be linear" if parameter.scaling == "log" else ""
 
 
-def _check_outcomes(d: ExperimentDefinition) -> None:
+def _check_outcomes(d: ExperimentDefinition) -> Iterable[Problem]:
     if bool(d.objective) == bool(d.objectives):
         what = (
             "both objective and objectives" if d.objective else "neither objective nor objectives"
         )
-        raise located(("objectives",) if d.objective else (), f"there is {what}; give one of them")
+        yield ("objectives",) if d.objective else (), f"there is {what}; give one of them"
     for i, name in _repeated(o.metric for o in d.objectives):
-        raise located(("objectives", i), f"there are two objectives on {name!r}")
+        yield ("objectives", i), f"there are two objectives on {name!r}"
     for path, metric in _metric_uses(d):
         if metric not in d.metric_specs:
-            raise located(path, f"{metric!r} is not among the metrics")
+            near = did_you_mean(metric, d.metric_specs)
+            yield path, f"{metric!r} is not among the metrics{near}"
     for i, constraint in enumerate(d.outcome_constraints):
         if constraint.relative and d.status_quo is None:
             text = f"'{constraint}' refers to a baseline, but there is no status_quo"
-            raise located(("outcome_constraints", i), text)
+            yield ("outcome_constraints", i), text
         if d.objective and constraint.metric == d.objective.metric:
             text = f"{constraint.metric!r} is the objective; it cannot be constrained as well"
-            raise located(("outcome_constraints", i), text)
+            yield ("outcome_constraints", i), text
 
 
-def _metric_uses(d: ExperimentDefinition) -> Iterable[tuple[tuple[str | int, ...], str]]:
+def _metric_uses(d: ExperimentDefinition) -> Iterable[Problem]:
     if d.objective:
         yield ("objective",), d.objective.metric
     yield from ((("objectives", i), o.metric) for i, o in enumerate(d.objectives))
@@ -326,10 +325,10 @@ def _metric_uses(d: ExperimentDefinition) -> Iterable[tuple[tuple[str | int, ...
         yield ("stopping_criteria", "goal", "metric"), d.stopping_criteria.goal.metric
 
 
-def _check_arms(d: ExperimentDefinition) -> None:
+def _check_arms(d: ExperimentDefinition) -> Iterable[Problem]:
     for i, name in _repeated(["status_quo", *(a.name for a in d.arms)]):
-        raise located(("arms", i - 1, "name"), f"there are two arms called {name!r}")
-    written: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [
+        yield ("arms", i - 1, "name"), f"there are two arms called {name!r}"
+    written: list[tuple[Path, Mapping[str, Any]]] = [
         (("arms", i, "parameters"), arm.parameters) for i, arm in enumerate(d.arms)
     ]
     if d.status_quo:
@@ -338,25 +337,25 @@ def _check_arms(d: ExperimentDefinition) -> None:
         try:
             d.admit(parameters)
         except ValueError as error:
-            raise located(path, str(error)) from None
+            yield path, str(error)
 
 
-def _check_strategy(d: ExperimentDefinition) -> None:
+def _check_strategy(d: ExperimentDefinition) -> Iterable[Problem]:
     nodes = d.generation_strategy.nodes
     for i, node in enumerate(nodes[:-1]):
         if node.num_trials is None:
             text = "only the last node may leave out num_trials: no later one would be reached"
-            raise located(("generation_strategy", "nodes", i), text)
+            yield ("generation_strategy", "nodes", i), text
     goal = d.stopping_criteria.goal
     if goal and goal.metric not in {o.metric for o in d.all_objectives}:
         text = f"the goal is on {goal.metric!r}, which is not an objective"
-        raise located(("stopping_criteria", "goal", "metric"), text)
+        yield ("stopping_criteria", "goal", "metric"), text
     if d.stopping_criteria.improvement and len(d.all_objectives) > 1:
         text = "improvement needs a single objective"
-        raise located(("stopping_criteria", "improvement"), text)
+        yield ("stopping_criteria", "improvement"), text
     extra = sorted(set(d.runner.__pydantic_extra__ or {}) - {d.runner.type})
     if extra:
-        raise located(("runner", extra[0]), f"unknown key {extra[0]!r} under runner")
+        yield ("runner", extra[0]), f"unknown key {extra[0]!r} under runner"
 
 
 def _repeated(names: Iterable[str]) -> Iterable[tuple[int, str]]:

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from scheduler.model.base import Model
+from scheduler.model.base import Model, plain
 
 _METRIC = r"[A-Za-z_][A-Za-z0-9_.-]*"
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"(?>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _OBJECTIVE = re.compile(rf"\s*(?P<sign>[+-]?)\s*(?P<metric>{_METRIC})\s*")
 _OUTCOME = re.compile(
     rf"\s*(?P<metric>{_METRIC})\s*(?P<op><=|>=)\s*(?P<bound>{_NUMBER})?\s*"
@@ -87,4 +87,6 @@ class OutcomeConstraint(Model):
 
     def __str__(self) -> str:
         """Return the constraint as a user would write it."""
-        return f"{self.metric} {self.op} {self.bound:g}" + (" * baseline" if self.relative else "")
+        return f"{self.metric} {self.op} {plain(self.bound)}" + (
+            " * baseline" if self.relative else ""
+        )

@@ -1,6 +1,7 @@
 """Parameters of a search space: range, choice, fixed; what values they admit."""
 
 import math
+import sys
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -33,6 +34,10 @@ class RangeParameter(Model):
             raise ValueError(f"{self.name} has log scaling, so its lower bound must be above 0")
         if self.scaling == "log" and self.step_size is not None:
             raise ValueError(f"{self.name} has log scaling, so it cannot have a step_size")
+        if not math.isfinite(upper - lower) or (
+            self.step_size and (upper - lower) / self.step_size > LARGEST_INTEGER
+        ):
+            raise ValueError(f"bounds of {self.name} are too far apart")
         whole = [*self.bounds, self.step_size or 1.0]
         if self.parameter_type == "int" and any(x != int(x) for x in whole):
             raise ValueError(f"{self.name} is an int, so its bounds and step_size must be whole")
@@ -58,7 +63,7 @@ class RangeParameter(Model):
     def at(self, index: int) -> float | int:
         """Return value number ``index`` of a stepped range."""
         assert self.step is not None
-        return self._typed(self.bounds[0] + index * self.step)
+        return self._typed(min(self.bounds[0] + index * self.step, self.bounds[1]))
 
     def nearest(self, number: float) -> float | int:
         """Return the admitted value nearest to ``number``."""
@@ -76,7 +81,8 @@ class RangeParameter(Model):
         if not lower <= value <= upper:
             raise ValueError(f"{self.name} = {value!r} is outside [{lower:g}, {upper:g}]")
         nearest = self.nearest(float(value))
-        if self.step is not None and abs(nearest - value) > 1e-9 * max(1.0, abs(value)):
+        rounding = 1e-9 * (self.step or 0.0) + 1e-15 * max(abs(lower), abs(upper))
+        if self.step is not None and abs(nearest - value) > rounding:
             raise ValueError(
                 f"{self.name} = {value!r} is not on its grid; the nearest value is {nearest}"
             )
@@ -102,6 +108,11 @@ class ChoiceParameter(Model):
             return data
         values = list(data["values"])
         kind = data.get("parameter_type") or _common_type(values)
+        if values and kind is None:
+            raise ValueError(
+                f"values of {data.get('name', 'a choice')} must be all numbers, all text, "
+                "or all true and false"
+            )
         if kind in _TYPES:
             values = [_of_type(value, kind, data.get("name", "choice")) for value in values]
         ordered = data.get("is_ordered", kind in ("int", "float"))
@@ -184,6 +195,10 @@ def _common_type(values: list[Any]) -> str | None:
 
 def _of_type(value: Any, kind: str, name: str) -> Value:
     wanted = _TYPES[kind]
+    if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{name}: {value!r} is not finite")
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(f"{name}: {value} is beyond 2**53")
     if type(value) is wanted:
         typed: Value = value
         return typed
