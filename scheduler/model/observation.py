@@ -9,6 +9,7 @@ class Observation:
     """Mean and standard error of one metric of one arm, at a step or final (``step is None``)."""
 
     trial_index: int
+    attempt: int
     arm_name: str
     metric: str
     mean: float

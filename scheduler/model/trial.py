@@ -31,6 +31,11 @@ class TrialStatus(StrEnum):
         """Whether nothing will follow by itself."""
         return self in FINAL
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it takes up one of ``max_pending_trials``."""
+        return self in (TrialStatus.STAGED, TrialStatus.RUNNING)
+
 
 TRANSITIONS: Mapping[TrialStatus, frozenset[TrialStatus]] = {
     TrialStatus.CANDIDATE: frozenset(
@@ -123,6 +128,8 @@ class Trial:
     status: TrialStatus = TrialStatus.CANDIDATE
     generator_run: int | None = None
     """Index of the generator run that made its arms; ``None`` where a person did."""
+    node: int | None = None
+    """Index of the generation strategy's node that made it."""
     attempt: int = 1
     job_id: str | None = None
     """Of this attempt; ``None`` until the backend has acknowledged it."""

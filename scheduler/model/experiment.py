@@ -1,0 +1,201 @@
+"""An experiment as it stands: what the loop keeps in memory and the store keeps for good."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.observation import GeneratorRun, Observation, Outcome
+from scheduler.model.trial import Trial, TrialStatus
+
+
+class ExperimentStatus(StrEnum):
+    """Where an experiment is."""
+
+    RUNNING = "RUNNING"
+    """It asks for trials, or waits for the last of them to end."""
+    COMPLETED = "COMPLETED"
+    """A stopping criterion held and every trial has ended."""
+    FAILED = "FAILED"
+    """Failures ended it."""
+
+
+class Criterion(StrEnum):
+    """What stopped an experiment."""
+
+    TOTAL_TRIALS = "total_trials"
+    TIMEOUT = "timeout"
+    GOAL = "goal"
+    IMPROVEMENT = "improvement"
+    FAILURE_RATE = "failure_rate"
+    SEARCH_SPACE_EXHAUSTED = "search_space_exhausted"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The criterion that fired, and what it means for trials that still run."""
+
+    criterion: Criterion
+    message: str
+    failed: bool = False
+    """Whether failures ended the experiment."""
+    drain: bool = True
+    """Let unfinished trials end by themselves; otherwise they are cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of an experiment's history."""
+
+    time: float
+    kind: str
+    message: str
+    trial_index: int | None = None
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asked of a running experiment; applied at the next tick."""
+
+    id: int
+    verb: str
+    """``stop``, ``abandon`` or ``retry``."""
+    trial: Trial | None
+    """As it was when the command was read; ``None`` for commands to the experiment."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts that would cost a scan of all trials."""
+
+    created: int = 0
+    """Trials there are, whatever became of them."""
+    finished: Mapping[TrialStatus, int] = field(default_factory=dict)
+    generated: Mapping[int, int] = field(default_factory=dict)
+    """Trials made so far, by node of the generation strategy."""
+    generator_runs: int = 0
+    cursors: Mapping[str, int] = field(default_factory=dict)
+    """Where each sequence generator goes on."""
+
+    def count(self, *statuses: TrialStatus) -> int:
+        """Return how many trials ended in one of ``statuses``."""
+        return sum(self.finished.get(status, 0) for status in statuses)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one tick writes, in one transaction. Rows are whole: new ones or replacements."""
+
+    trials: tuple[Trial, ...] = ()
+    generator_runs: tuple[GeneratorRun, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    """Final ones."""
+    curves: tuple[Observation, ...] = ()
+    """Those with a step."""
+    events: tuple[Event, ...] = ()
+    commands: tuple[int, ...] = ()
+    """Ids of the commands that were applied."""
+    status: ExperimentStatus | None = None
+    stop: Verdict | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return any(
+            (
+                self.trials,
+                self.generator_runs,
+                self.observations,
+                self.curves,
+                self.events,
+                self.commands,
+                self.status,
+                self.stop,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentState:
+    """What decisions are made from. Its size follows what is active, outcomes apart."""
+
+    definition: ExperimentDefinition
+    status: ExperimentStatus = ExperimentStatus.RUNNING
+    stop: Verdict | None = None
+    """Set once a criterion has fired; nothing new is staged or generated from then on."""
+    exhausted: bool = False
+    """The generator has said that no new arm is left."""
+    active: Mapping[int, Trial] = field(default_factory=dict)
+    """CANDIDATE, STAGED and RUNNING trials by index, in order."""
+    tally: Tally = Tally()
+    outcomes: Sequence[Outcome] = ()
+    """Of completed trials, in order of completion."""
+    seconds: float = 0.0
+    """How long the experiment has been driven, all resumes together."""
+
+    @property
+    def pending(self) -> int:
+        """How many trials are STAGED or RUNNING."""
+        return sum(trial.status.is_pending for trial in self.active.values())
+
+    @property
+    def baseline(self) -> Mapping[str, float] | None:
+        """Return the status quo's means once it has completed: it is trial 0."""
+        if self.definition.status_quo is None:
+            return None
+        return next((o.means for o in self.outcomes if o.arm_name == STATUS_QUO), None)
+
+
+STATUS_QUO = "status_quo"
+"""The name of the arm that is in use today."""
+
+
+def evolve(state: ExperimentState, changes: Changes) -> ExperimentState:
+    """Return the state after ``changes`` were stored: equal to loading it afresh.
+
+    Except after a retry of a final trial: load afresh then.
+    """
+    active = dict(state.active)
+    finished = dict(state.tally.finished)
+    for trial in changes.trials:
+        if trial.status.is_final:
+            active.pop(trial.index, None)
+            finished[trial.status] = finished.get(trial.status, 0) + 1
+        else:
+            active[trial.index] = trial
+    return replace(
+        state,
+        active=active,
+        tally=_counted(state.tally, changes, finished),
+        outcomes=(*state.outcomes, *outcomes_of(changes)),
+        status=changes.status or state.status,
+        stop=changes.stop or state.stop,
+    )
+
+
+def outcomes_of(changes: Changes) -> tuple[Outcome, ...]:
+    """Return the outcomes of the trials that complete with ``changes``."""
+    completed = {t.index for t in changes.trials if t.status is TrialStatus.COMPLETED}
+    means: dict[tuple[int, str], dict[str, float]] = {}
+    for o in changes.observations:
+        if o.trial_index in completed:
+            means.setdefault((o.trial_index, o.arm_name), {})[o.metric] = o.mean
+    return tuple(Outcome(trial, arm, values) for (trial, arm), values in means.items())
+
+
+def _counted(tally: Tally, changes: Changes, finished: Mapping[TrialStatus, int]) -> Tally:
+    new = [t for t in changes.trials if t.index >= tally.created]
+    generated = dict(tally.generated)
+    for trial in new:
+        if trial.node is not None:
+            generated[trial.node] = generated.get(trial.node, 0) + 1
+    runs = changes.generator_runs
+    return Tally(
+        created=tally.created + len(new),
+        finished=finished,
+        generated=generated,
+        generator_runs=tally.generator_runs + len(runs),
+        cursors={**tally.cursors, **{run.generator: run.cursor for run in runs}},
+    )

@@ -1,0 +1,111 @@
+"""The criteria that stop an experiment, in the order in which they are asked."""
+
+from collections.abc import Sequence
+from statistics import quantiles
+
+from scheduler.model.best import best_outcome, is_feasible
+from scheduler.model.experiment import Criterion, ExperimentState, Verdict
+from scheduler.model.observation import Outcome
+from scheduler.model.trial import TrialStatus
+
+
+def verdict(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
+    """Return the first criterion that holds, or None.
+
+    ``state`` is as it will be after this tick; ``new`` are the outcomes that came in with it.
+    """
+    criteria = (_failure_rate, _goal, _improvement, _timeout, _total_trials, _exhausted)
+    return next(filter(None, (criterion(state, new) for criterion in criteria)), None)
+
+
+def _failure_rate(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | None:
+    """FAILED trials among those that ended by themselves, once there are enough of them."""
+    policy = state.definition.failures
+    failed = state.tally.count(TrialStatus.FAILED)
+    ended = failed + state.tally.count(TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED)
+    if failed < policy.min_failed_trials_for_failure_rate_check:
+        return None
+    if failed <= policy.tolerated_trial_failure_rate * ended:
+        return None
+    tolerated = f"{policy.tolerated_trial_failure_rate:.0%} are tolerated"
+    message = f"{failed} of {ended} trials failed; {tolerated}"
+    return Verdict(Criterion.FAILURE_RATE, message, failed=True, drain=False)
+
+
+def _goal(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
+    goal = state.definition.stopping_criteria.goal
+    if goal is None:
+        return None
+    objective = next(o for o in state.definition.all_objectives if o.metric == goal.metric)
+    for outcome in new:
+        value = outcome.means.get(goal.metric)
+        if value is None or objective.better(goal.value, value):
+            continue
+        if is_feasible(state.definition, outcome, state.baseline):
+            message = f"arm {outcome.arm_name} reached {goal.metric} = {value:g}"
+            return Verdict(Criterion.GOAL, message, drain=False)
+    return None
+
+
+def _improvement(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
+    """Stop when the best value improved by less than a share of the interquartile range.
+
+    Over the last ``window_size`` completed outcomes, as Ax's ImprovementGlobalStoppingStrategy.
+    A range of zero counts as no improvement.
+    """
+    rule = state.definition.stopping_criteria.improvement
+    if rule is None or not new or len(state.outcomes) <= rule.window_size:
+        return None
+    if state.tally.count(TrialStatus.COMPLETED) < rule.min_trials:
+        return None
+    definition, baseline = state.definition, state.baseline
+    metric = definition.all_objectives[0].metric
+    now = best_outcome(definition, state.outcomes, baseline)
+    before = best_outcome(definition, state.outcomes[: -rule.window_size], baseline)
+    if now is None or before is None:
+        return None
+    gain = abs(now.means[metric] - before.means[metric])
+    feasible = [o.means[metric] for o in state.outcomes if is_feasible(definition, o, baseline)]
+    spread = _interquartile_range(feasible)
+    if gain > 0 and gain >= rule.improvement_bar * spread:
+        return None
+    message = (
+        f"the best {metric} improved by {gain:g} over the last {rule.window_size} arms, "
+        f"less than {rule.improvement_bar:g} of the interquartile range {spread:g}"
+    )
+    return Verdict(Criterion.IMPROVEMENT, message)
+
+
+def _timeout(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | None:
+    limit = state.definition.stopping_criteria.timeout
+    if limit is None or state.seconds < limit:
+        return None
+    message = f"it was driven for {state.seconds:.0f} s; the timeout is {limit:.0f} s"
+    return Verdict(Criterion.TIMEOUT, message, drain=False)
+
+
+def _total_trials(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | None:
+    """All trials are made and have ended; none completed is a failure of the experiment."""
+    if state.active or state.tally.created < state.definition.trials.total_trials:
+        return None
+    return _ended(state, Criterion.TOTAL_TRIALS, f"all {state.tally.created} trials have ended")
+
+
+def _exhausted(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | None:
+    if state.active or not state.exhausted:
+        return None
+    message = f"no new arm is left in the search space after {state.tally.created} trials"
+    return _ended(state, Criterion.SEARCH_SPACE_EXHAUSTED, message)
+
+
+def _ended(state: ExperimentState, criterion: Criterion, message: str) -> Verdict:
+    if state.tally.count(TrialStatus.COMPLETED, TrialStatus.EARLY_STOPPED):
+        return Verdict(criterion, message)
+    return Verdict(criterion, f"{message}, and none of them completed", failed=True)
+
+
+def _interquartile_range(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
+    return upper - lower

@@ -1,0 +1,1 @@
+"""What is kept for good: the schema, the store, the lease, migrations."""
