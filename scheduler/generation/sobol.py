@@ -1,0 +1,98 @@
+"""Space-filling arms: a scrambled Sobol sequence that respects the constraints."""
+
+import functools
+
+import numpy as np
+from scipy.stats.qmc import Sobol
+
+from scheduler.generation.polytope import Polytope, every_point
+from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
+from scheduler.generation.space import GenerationError, Points, Space
+from scheduler.model.base import Value
+
+BLOCK = 256
+"""Points drawn at a time: a power of two, so that every block is balanced."""
+PATIENCE = 16 * BLOCK
+"""Points of the sequence looked at for one arm before it is made another way."""
+FEW = 50_000
+"""A space with no more points than this is listed where the sequence finds no new arm."""
+
+Arm = dict[str, Value]
+
+
+class SobolGenerator:
+    """The arms of one experiment, in order; stays in memory between requests.
+
+    An arm depends on the definition, its seed, the cursor and the arms to avoid, on nothing
+    else: two short requests give what one long request gives.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.seed = space.definition.generation_strategy.seed
+        self._engine = Sobol(d=max(space.dimension, 1), scramble=True, rng=self.seed)
+        self._block = functools.lru_cache(maxsize=2 * PATIENCE // BLOCK)(self._draw)
+
+    def generate(self, request: GenerationRequest) -> GenerationReply:
+        """Return arms that are new and admitted; fewer only where none are left."""
+        used = self.space.keys(request.seen, request.pending)
+        cursor, arms = request.cursor, []
+        for _ in range(request.trials * request.arms_per_trial):
+            arm, cursor = self._next(cursor, used)
+            if arm is None:
+                break
+            used.add(self.space.key(arm))
+            arms.append(Proposal(arm))
+        trials = grouped(arms, request.arms_per_trial)
+        exhausted = len(arms) < request.trials * request.arms_per_trial
+        return GenerationReply("sobol", trials, cursor, exhausted=exhausted)
+
+    def _next(self, cursor: int, used: set[tuple[Value, ...]]) -> tuple[Arm | None, int]:
+        """Return the next new arm and the cursor behind it."""
+        for position in range(cursor, cursor + PATIENCE):
+            block, inside = self._block(position // BLOCK)
+            if inside[position % BLOCK]:
+                arm = self.space.arm(block[position % BLOCK])
+                if arm is not None and self.space.key(arm) not in used:
+                    return arm, position + 1
+        return self._otherwise(cursor, used), cursor + PATIENCE
+
+    def _draw(self, index: int) -> tuple[Points, list[bool]]:
+        """Return block ``index`` of the sequence, on the grid, and which of it is feasible."""
+        if self._engine.num_generated != index * BLOCK:
+            self._engine.reset()
+            if index:
+                self._engine.fast_forward(index * BLOCK)
+        points = self.space.snap(self._engine.random(BLOCK)[:, : self.space.dimension])
+        return points, self.space.inside(points).tolist()
+
+    def _otherwise(self, cursor: int, used: set[tuple[Value, ...]]) -> Arm | None:
+        """Return a new arm where the sequence has none within reach; None where all are used."""
+        rng = np.random.default_rng([self.seed, cursor])
+        if self.space.size <= FEW:
+            return self._unused(rng, used)
+        for _ in range(64):
+            point = self._polytope.draw(rng)
+            if point is None:
+                return None
+            arm = self.space.arm(point)
+            if arm is not None and self.space.key(arm) not in used:
+                return arm
+        raise GenerationError(
+            f"no new arm was found among {PATIENCE} points of the Sobol sequence "
+            "and 64 points drawn inside the parameter constraints"
+        )
+
+    def _unused(self, rng: np.random.Generator, used: set[tuple[Value, ...]]) -> Arm | None:
+        found = (self.space.arm(point) for point in every_point(self.space))
+        left = [arm for arm in found if arm is not None and self.space.key(arm) not in used]
+        return left[rng.integers(len(left))] if left else None
+
+    @functools.cached_property
+    def _polytope(self) -> Polytope:
+        return Polytope(self.space)
+
+
+def grouped(arms: list[Proposal], size: int) -> tuple[tuple[Proposal, ...], ...]:
+    """Return ``arms`` as trials of ``size``; the last one may be smaller."""
+    return tuple(tuple(arms[i : i + size]) for i in range(0, len(arms), size))
