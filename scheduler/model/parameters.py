@@ -194,7 +194,7 @@ def _common_type(values: list[Any]) -> str | None:
 
 
 def _of_type(value: Any, kind: str, name: str) -> Value:
-    wanted = _TYPES[kind]
+    wanted: Any = _TYPES[kind]
     if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
         raise ValueError(f"{name}: {value!r} is not finite")
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
