@@ -1,1 +1,1 @@
-"""How results are read: one module per fetcher, loaded by entry point (group ``schedd.metrics``)."""
+"""How results are read: one module a fetcher, loaded by entry point (``schedd.metrics``)."""

@@ -79,7 +79,7 @@ class Fetcher(ABC):
 
 
 def finite(value: object, what: str) -> float:
-    """Return ``value`` as a finite float; raise :class:`InvalidMetric`, naming ``what``, otherwise.
+    """Return ``value`` as a finite float; else raise :class:`InvalidMetric`, naming ``what``.
 
     Numbers and text that spells one are accepted; booleans, NaN and infinities are not.
     """
