@@ -214,6 +214,7 @@ def _changes(
     moved = [t for t in changed if _status_before(state, t) is not t.status]
     completed = {t.index for t in moved if t.status is TrialStatus.COMPLETED}
     return Changes(
+        time=now,
         trials=changed,
         observations=tuple(
             o for i, m in seen.measurements.items() if i in completed for o in m.observations

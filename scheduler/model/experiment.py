@@ -89,6 +89,7 @@ class Tally:
 class Changes:
     """What one tick writes, in one transaction. Rows are whole: new ones or replacements."""
 
+    time: float = 0.0
     trials: tuple[Trial, ...] = ()
     generator_runs: tuple[GeneratorRun, ...] = ()
     observations: tuple[Observation, ...] = ()

@@ -139,7 +139,7 @@ def _check_version(engine: Engine, url: str, create: bool) -> None:
         raise StorageError(f"{url} holds no schedd database")
     elif found > schema.VERSION:
         raise StorageError(
-            f"{url} has schema version {found}, newer than {schema.VERSION} of this schedd; upgrade"
+            f"{url} has schema version {found}; this schedd knows {schema.VERSION}: upgrade it"
         )
 
 

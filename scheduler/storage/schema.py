@@ -29,7 +29,6 @@ experiment = Table(
     Column("trials_dir", Text, nullable=False),
     Column("status", String(16), nullable=False),
     Column("stop", Text),
-    Column("seconds", Float, nullable=False, default=0.0),
     Column("created_at", Float, nullable=False),
 )
 
@@ -48,6 +47,7 @@ lease = Table(
     Column("epoch", Integer, nullable=False),
     Column("holder", Text, nullable=False),
     Column("clock", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
 )
 
 trial = Table(

@@ -1,0 +1,384 @@
+"""The store: what the loop writes, one transaction a tick, and what it needs to go on."""
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    and_,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from scheduler.model.base import Value
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import (
+    STATUS_QUO,
+    Changes,
+    Command,
+    Event,
+    ExperimentState,
+    ExperimentStatus,
+    Tally,
+)
+from scheduler.model.observation import Outcome
+from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
+from scheduler.storage import lease as leases
+from scheduler.storage import rows, schema
+from scheduler.storage.engine import database_path, open_engine, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is stored of an experiment as a whole."""
+
+    id: int
+    token: str
+    """Part of every job's name, so that two databases never share one."""
+    trials_dir: Path
+    definition: ExperimentDefinition
+    status: ExperimentStatus
+
+
+class Store:
+    """A database of experiments. What cannot be done raises a StorageError."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self.engine = engine
+        self.url = url
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = False) -> "Store":
+        """Return the store at ``url``; make it where it is missing and ``create`` is set."""
+        return cls(open_engine(url, create=create), url)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def create(self, definition: ExperimentDefinition, trials_dir: Path, now: float) -> None:
+        """Store a new experiment with its status quo and hand-written arms as first trials."""
+        trials = _first_trials(definition, now)
+        event = Event(now, "experiment_created", f"{definition.name}: {len(trials)} arms given")
+        with self.writing() as connection:
+            values = {
+                "name": definition.name,
+                "token": secrets.token_hex(4),
+                "definition": definition.canonical(),
+                "trials_dir": str(trials_dir),
+                "status": ExperimentStatus.RUNNING,
+                "created_at": now,
+            }
+            result = connection.execute(insert(schema.experiment), values)
+            (experiment_id,) = result.inserted_primary_key or (0,)
+            changes = Changes(trials=tuple(trials), events=(event,))
+            _write(connection, int(experiment_id), changes, created=0)
+
+    def find(self, name: str) -> Experiment | None:
+        """Return an experiment by name."""
+        query = select(schema.experiment).where(schema.experiment.c.name == name)
+        with self.reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return _experiment(row) if row else None
+
+    def redefine(
+        self, experiment: Experiment, definition: ExperimentDefinition, now: float, message: str
+    ) -> None:
+        """Replace the definition of an experiment that is not driven; let it go on."""
+        event = Event(now, "definition_changed", message)
+        with self.writing() as connection:
+            values = {"definition": definition.canonical()}
+            where = schema.experiment.c.id == experiment.id
+            connection.execute(update(schema.experiment).where(where).values(values))
+            _write(connection, experiment.id, Changes(events=(event,)), created=0)
+            _reopen(connection, experiment.id)
+
+    def acquire(self, experiment: Experiment, now: float) -> leases.Lease:
+        """Return the right to drive, or raise :class:`~scheduler.storage.lease.Held`."""
+        name = experiment.definition.name
+        path = leases.lock_path(database_path(self.url), name)
+        with translated(self.url):
+            return leases.acquire(self.engine, path, experiment.id, name, now)
+
+    def is_driven(self, name: str) -> bool:
+        """Whether a living process drives the experiment now."""
+        return leases.is_held(leases.lock_path(database_path(self.url), name))
+
+    def clock(self, experiment: Experiment) -> str:
+        """Return the clock's anchor as it was last noted; empty where there is none."""
+        query = select(schema.lease.c.clock).where(schema.lease.c.experiment_id == experiment.id)
+        with self.reading() as connection:
+            return connection.execute(query).scalar_one_or_none() or ""
+
+    def load(self, experiment: Experiment) -> ExperimentState:
+        """Return where an experiment stands. Reopens one that ended if a retry was asked for."""
+        with self.writing() as connection:
+            if _retry_wanted(connection, experiment.id):
+                _reopen(connection, experiment.id)
+            query = select(schema.experiment).where(schema.experiment.c.id == experiment.id)
+            row = connection.execute(query).mappings().one()
+            lease = select(schema.lease.c.seconds).where(
+                schema.lease.c.experiment_id == experiment.id
+            )
+            return ExperimentState(
+                definition=ExperimentDefinition.model_validate_json(row["definition"]),
+                status=ExperimentStatus(row["status"]),
+                stop=rows.verdict_of(row["stop"]),
+                active=_active(connection, experiment.id),
+                tally=_tally(connection, experiment.id),
+                outcomes=_outcomes(connection, experiment.id),
+                seconds=connection.execute(lease).scalar_one_or_none() or 0.0,
+            )
+
+    def commit(
+        self, lease: leases.Lease, state: ExperimentState, changes: Changes, clock: str
+    ) -> None:
+        """Write ``changes`` and the time driven, or nothing.
+
+        Raises :class:`~scheduler.storage.lease.LeaseLost` where someone else drives now and
+        :class:`~scheduler.storage.engine.StorageBusy` where it did not get through.
+        """
+        with self.writing() as connection:
+            lease.guard(connection, state.seconds, clock)
+            _write(connection, lease.experiment_id, changes, created=state.tally.created)
+
+    def commands(self, experiment_id: int) -> tuple[Command, ...]:
+        """Return the commands that were not applied yet, oldest first."""
+        c = schema.command.c
+        query = (
+            select(c.id, c.verb, c.trial_index, c.reason)
+            .where(c.experiment_id == experiment_id, c.applied_at.is_(None))
+            .order_by(c.id)
+        )
+        with self.reading() as connection:
+            found = connection.execute(query).all()
+            if not found:
+                return ()
+            wanted = [row.trial_index for row in found if row.trial_index is not None]
+            trials = trials_at(connection, experiment_id, wanted)
+        return tuple(Command(r.id, r.verb, trials.get(r.trial_index), r.reason) for r in found)
+
+    def command(
+        self, experiment_id: int, verb: str, trial_index: int | None, reason: str, now: float
+    ) -> None:
+        """Note what a person asks for; whoever drives the experiment applies it."""
+        values = {
+            "experiment_id": experiment_id,
+            "verb": verb,
+            "trial_index": trial_index,
+            "reason": reason,
+            "created_at": now,
+        }
+        with self.writing() as connection:
+            connection.execute(insert(schema.command), values)
+
+    def arms(self, experiment_id: int) -> tuple[Mapping[str, Value], ...]:
+        """Return the parameters of all arms, in order."""
+        c = schema.arm.c
+        query = select(c.parameters).where(c.experiment_id == experiment_id)
+        with self.reading() as connection:
+            found = connection.execute(query.order_by(c.trial_index, c.position)).scalars()
+            return tuple(json.loads(text) for text in found)
+
+    def measured(
+        self, experiment_id: int
+    ) -> tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]:
+        """Return (parameters, metric -> (mean, standard error)) of completed arms, in order."""
+        a, o = schema.arm.c, schema.observation.c
+        same = and_(
+            a.experiment_id == o.experiment_id,
+            a.trial_index == o.trial_index,
+            a.name == o.arm_name,
+        )
+        query = (
+            select(a.trial_index, a.position, a.parameters, o.metric, o.mean, o.sem)
+            .join_from(schema.arm, schema.observation, same)
+            .where(a.experiment_id == experiment_id)
+            .order_by(a.trial_index, a.position, o.metric)
+        )
+        found: dict[tuple[int, int], tuple[Any, dict[str, tuple[float, float | None]]]] = {}
+        with self.reading() as connection:
+            for r in connection.execute(query):
+                key = (r.trial_index, r.position)
+                if key not in found:
+                    found[key] = (json.loads(r.parameters), {})
+                found[key][1][r.metric] = (r.mean, r.sem)
+        return tuple(found.values())
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that writes; it commits at the end or not at all."""
+        connect = self.engine.connect().execution_options(writes=True)
+        with translated(self.url), connect as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Reads of one moment."""
+        with translated(self.url), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+
+def trials_at(
+    connection: Connection, experiment_id: int, indexes: Iterable[int]
+) -> dict[int, Trial]:
+    """Return trials by index, whatever their status."""
+    wanted = list(indexes)
+    if not wanted:
+        return {}
+    return _trials(connection, experiment_id, schema.trial.c.index.in_(wanted))
+
+
+def _trials(
+    connection: Connection, experiment_id: int, where: ColumnElement[bool]
+) -> dict[int, Trial]:
+    t, a = schema.trial, schema.arm
+    found = connection.execute(
+        select(t).where(t.c.experiment_id == experiment_id, where).order_by(t.c.index)
+    ).mappings()
+    of_these = select(t.c.index).where(t.c.experiment_id == experiment_id, where)
+    arms: dict[int, list[Arm]] = {}
+    query = (
+        select(a)
+        .where(a.c.experiment_id == experiment_id, a.c.trial_index.in_(of_these))
+        .order_by(a.c.trial_index, a.c.position)
+    )
+    for row in connection.execute(query).mappings():
+        arms.setdefault(row["trial_index"], []).append(rows.arm_of(row))
+    return {row["index"]: rows.trial_of(row, arms[row["index"]]) for row in found}
+
+
+def _active(connection: Connection, experiment_id: int) -> dict[int, Trial]:
+    active = [status.value for status in TrialStatus if status not in FINAL]
+    return _trials(connection, experiment_id, schema.trial.c.status.in_(active))
+
+
+def _tally(connection: Connection, experiment_id: int) -> Tally:
+    t, g = schema.trial.c, schema.generator_run.c
+    of = t.experiment_id == experiment_id
+    by_status = select(t.status, func.count()).where(of).group_by(t.status)
+    by_node = select(t.node, func.count()).where(of, t.node.is_not(None)).group_by(t.node)
+    cursors = (
+        select(g.generator, func.max(g.cursor))
+        .where(g.experiment_id == experiment_id)
+        .group_by(g.generator)
+    )
+    runs = select(func.count()).where(g.experiment_id == experiment_id)
+    counts = {TrialStatus(s): n for s, n in connection.execute(by_status).tuples()}
+    return Tally(
+        created=sum(counts.values()),
+        finished={status: n for status, n in counts.items() if status in FINAL},
+        generated={
+            node: n for node, n in connection.execute(by_node).tuples() if node is not None
+        },
+        generator_runs=connection.execute(runs).scalar_one(),
+        cursors=dict(connection.execute(cursors).tuples().all()),
+    )
+
+
+def _outcomes(connection: Connection, experiment_id: int) -> tuple[Outcome, ...]:
+    t, o = schema.trial.c, schema.observation.c
+    same = and_(t.experiment_id == o.experiment_id, t.index == o.trial_index)
+    query = (
+        select(o.trial_index, o.arm_name, o.metric, o.mean)
+        .join_from(schema.trial, schema.observation, same)
+        .where(t.experiment_id == experiment_id, t.status == TrialStatus.COMPLETED)
+        .order_by(t.completed_at, t.index)
+    )
+    means: dict[tuple[int, str], dict[str, float]] = {}
+    for row in connection.execute(query):
+        means.setdefault((row.trial_index, row.arm_name), {})[row.metric] = row.mean
+    return tuple(Outcome(index, arm, values) for (index, arm), values in means.items())
+
+
+def _write(connection: Connection, experiment_id: int, changes: Changes, created: int) -> None:
+    """Write everything in ``changes``; trials from index ``created`` on bring their arms."""
+    new = [t for t in changes.trials if t.index >= created]
+    arms = [row for t in new for row in rows.arm_rows(experiment_id, t)]
+    runs = [rows.generator_run_row(experiment_id, run) for run in changes.generator_runs]
+    _insert(connection, schema.generator_run, runs)
+    _put(connection, schema.trial, [rows.trial_row(experiment_id, t) for t in changes.trials])
+    _insert(connection, schema.arm, arms)
+    finals = [rows.observation_row(experiment_id, o) for o in changes.observations]
+    _put(connection, schema.observation, finals)
+    curves = [rows.observation_row(experiment_id, o) for o in changes.curves]
+    _put(connection, schema.curve, curves)
+    _insert(connection, schema.event, [rows.event_row(experiment_id, e) for e in changes.events])
+    if changes.commands:
+        applied = update(schema.command).where(schema.command.c.id.in_(changes.commands))
+        connection.execute(applied.values(applied_at=changes.time))
+    values: dict[str, Any] = {}
+    if changes.status:
+        values["status"] = changes.status
+    if changes.stop:
+        values["stop"] = rows.verdict_json(changes.stop)
+    if values:
+        where = schema.experiment.c.id == experiment_id
+        connection.execute(update(schema.experiment).where(where).values(values))
+
+
+def _insert(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
+    if values:
+        connection.execute(insert(table), values)
+
+
+@cache
+def _put_statement(table: Table) -> Insert:
+    statement = upsert(table)
+    keys = {column.name for column in table.primary_key}
+    values = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
+    return statement.on_conflict_do_update(index_elements=sorted(keys), set_=values)
+
+
+def _put(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
+    """Insert rows, or replace those with the same key."""
+    if values:
+        connection.execute(_put_statement(table), values)
+
+
+def _experiment(row: Mapping[Any, Any]) -> Experiment:
+    return Experiment(
+        id=row["id"],
+        token=row["token"],
+        trials_dir=Path(row["trials_dir"]),
+        definition=ExperimentDefinition.model_validate_json(row["definition"]),
+        status=ExperimentStatus(row["status"]),
+    )
+
+
+def _first_trials(definition: ExperimentDefinition, now: float) -> list[Trial]:
+    given = [(arm.name, arm.parameters) for arm in definition.arms]
+    if definition.status_quo:
+        given.insert(0, (STATUS_QUO, definition.status_quo.parameters))
+    return [
+        Trial(index, (Arm(name, definition.admit(parameters)),), created_at=now)
+        for index, (name, parameters) in enumerate(given)
+    ]
+
+
+def _retry_wanted(connection: Connection, experiment_id: int) -> bool:
+    c = schema.command.c
+    query = select(c.id).where(
+        c.experiment_id == experiment_id, c.applied_at.is_(None), c.verb == "retry"
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _reopen(connection: Connection, experiment_id: int) -> None:
+    """Let an experiment that has stopped go on."""
+    where = schema.experiment.c.id == experiment_id
+    values = {"status": ExperimentStatus.RUNNING, "stop": None}
+    connection.execute(update(schema.experiment).where(where).values(values))
