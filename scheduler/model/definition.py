@@ -166,8 +166,9 @@ class RunnerSpec(Model):
 
     @property
     def options(self) -> Any:
-        """Return the section of the chosen runner."""
-        return (self.__pydantic_extra__ or {}).get(self.type, {})
+        """Return the section of the chosen runner; empty where it has none."""
+        section = (self.__pydantic_extra__ or {}).get(self.type)
+        return {} if section is None else section
 
 
 class Polling(Model):

@@ -1,0 +1,146 @@
+"""Loads an experiment: reads the file, validates it, and says in sentences what is wrong."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from scheduler import jobs
+from scheduler.config.errors import ConfigError, Mistake
+from scheduler.config.feasible import conflict
+from scheduler.config.reader import Document, KeyPath, read_bytes, read_file
+from scheduler.config.sentences import Finding, findings
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.parameters import RangeParameter
+
+
+class Plugins(Protocol):
+    """Which model validates a plugin's own keys; raises LookupError, with a sentence."""
+
+    def runner_options(self, name: str) -> type[BaseModel]:
+        """Return the model of the section of the runner called ``name``."""
+
+    def fetcher_options(self, name: str) -> type[BaseModel]:
+        """Return the model of the keys of the fetcher called ``name``."""
+
+
+def load_file(
+    path: str | Path, plugins: Plugins | None = None, environment: Mapping[str, str] | None = None
+) -> ExperimentDefinition:
+    """Return the experiment that a YAML file defines; raises ConfigError.
+
+    Relative folders in it are relative to the file's own. ``plugins`` is ``scheduler.registry``;
+    without it the options of runner and fetchers are not looked at.
+    """
+    path = Path(path)
+    document = read_file(path, os.environ if environment is None else environment)
+    return _definition(document, str(path), path.absolute().parent, plugins)
+
+
+def load_text(
+    text: str | bytes,
+    name: str = "<text>",
+    plugins: Plugins | None = None,
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> ExperimentDefinition:
+    """Return the experiment that YAML (or JSON) text defines; raises ConfigError.
+
+    ``folder`` is what relative folders are relative to; without it they are left as they stand.
+    """
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    document = read_bytes(raw, name, os.environ if environment is None else environment)
+    return _definition(document, name, folder, plugins)
+
+
+def _definition(
+    document: Document, name: str, folder: Path | None, plugins: Plugins | None
+) -> ExperimentDefinition:
+    if folder is not None:
+        _resolve_folders(document.data, folder)
+    try:
+        definition = ExperimentDefinition.model_validate(document.data)
+    except ValidationError as error:
+        found = list(findings(error, document.data, ExperimentDefinition))
+    else:
+        found = list(_further(definition, plugins))
+        if not found:
+            return definition
+    raise ConfigError(*_located(found, document, name)) from None
+
+
+def _resolve_folders(data: Any, folder: Path) -> None:
+    """Make ``runner.workdir`` and ``runner.trials_dir`` absolute, the first also by default."""
+    runner = data.get("runner") if isinstance(data, dict) else None
+    if not isinstance(runner, dict):
+        return
+    runner.setdefault("workdir", str(folder))
+    for key in ("workdir", "trials_dir"):
+        if isinstance(runner.get(key), str):
+            runner[key] = os.path.normpath(folder / Path(runner[key]).expanduser())
+
+
+def _further(definition: ExperimentDefinition, plugins: Plugins | None) -> Iterator[Finding]:
+    """Yield what only the valid definition as a whole can show."""
+    yield from (Finding(path, text) for path, text in jobs.problems_of(definition))
+    yield from _infeasible(definition)
+    if plugins is not None:
+        yield from _misused(definition, plugins)
+
+
+def _infeasible(definition: ExperimentDefinition) -> Iterator[Finding]:
+    constraints = definition.parameter_constraints
+    ranges = {p.name: p for p in definition.parameters if isinstance(p, RangeParameter)}
+    guilty = conflict(ranges, constraints)
+    if guilty:
+        named = " and ".join(f"'{constraints[i]}'" for i in guilty)
+        text = f"no point of the search space satisfies {named}; relax it or widen the bounds"
+        yield Finding(("parameter_constraints", guilty[0]), text)
+
+
+def _misused(definition: ExperimentDefinition, plugins: Plugins) -> Iterator[Finding]:
+    """Yield what is wrong with the names and options of the runner and the fetchers."""
+    runner = definition.runner
+    try:
+        model = plugins.runner_options(runner.type)
+    except LookupError as error:
+        yield Finding(("runner", "type"), str(error))
+    else:
+        yield from _options(model, runner.options, ("runner", runner.type))
+    for metric, spec in definition.metric_specs.items():
+        path = ("metrics", metric, "fetcher")
+        try:
+            model = plugins.fetcher_options(spec.fetcher.type)
+        except LookupError as error:
+            yield Finding((*path, "type"), str(error))
+        else:
+            yield from _options(model, spec.fetcher.options, path)
+
+
+def _options(model: type[BaseModel], options: Any, path: KeyPath) -> Iterator[Finding]:
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        yield from findings(error, options, model, path)
+
+
+def _located(found: Iterable[Finding], document: Document, name: str) -> list[Mistake]:
+    """Return mistakes in the order of the file, one for each place."""
+    mistakes: dict[tuple[int, int], Mistake] = {}
+    for finding in found:
+        line, column = _position(finding, document)
+        mistakes.setdefault((line, column), Mistake(finding.message, name, line, column))
+    return [mistakes[place] for place in sorted(mistakes)]
+
+
+def _position(finding: Finding, document: Document) -> tuple[int, int]:
+    """Return where a finding's key or value stands, or the nearest mapping around it."""
+    if finding.at_key and finding.path in document.keys:
+        return document.keys[finding.path]
+    path = finding.path
+    while path and path not in document.values:
+        path = path[:-1]
+    return document.values.get(path, (1, 1))
