@@ -74,6 +74,10 @@ def _directory() -> Path:
 
 
 def _lead(descriptor: int) -> bytes:
-    """Return a line end if the last writer died within its line, so that ours is not spoilt."""
+    """Return a line end if the last writer died within its line, so that ours is not spoilt.
+
+    A writer that is in the middle of its line looks the same: then a blank line follows it, which
+    readers skip.
+    """
     size = os.fstat(descriptor).st_size
     return b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
