@@ -66,7 +66,7 @@ def _definition(
     except ValidationError as error:
         found = list(findings(error, document.data, ExperimentDefinition))
     else:
-        found = list(_further(definition, plugins))
+        found = list(_further(definition, document.data, plugins))
         if not found:
             return definition
     raise ConfigError(*_located(found, document, name)) from None
@@ -83,20 +83,24 @@ def _resolve_folders(data: Any, folder: Path) -> None:
             runner[key] = os.path.normpath(folder / Path(runner[key]).expanduser())
 
 
-def _further(definition: ExperimentDefinition, plugins: Plugins | None) -> Iterator[Finding]:
+def _further(
+    definition: ExperimentDefinition, data: Any, plugins: Plugins | None
+) -> Iterator[Finding]:
     """Yield what only the valid definition as a whole can show."""
     yield from (Finding(path, text) for path, text in jobs.problems_of(definition))
-    yield from _infeasible(definition)
+    yield from _infeasible(definition, data)
     if plugins is not None:
         yield from _misused(definition, plugins)
 
 
-def _infeasible(definition: ExperimentDefinition) -> Iterator[Finding]:
+def _infeasible(definition: ExperimentDefinition, data: Any) -> Iterator[Finding]:
     constraints = definition.parameter_constraints
     ranges = {p.name: p for p in definition.parameters if isinstance(p, RangeParameter)}
     guilty = conflict(ranges, constraints)
     if guilty:
-        named = " and ".join(f"'{constraints[i]}'" for i in guilty)
+        written = data["parameter_constraints"]
+        texts = (written[i] if isinstance(written[i], str) else constraints[i] for i in guilty)
+        named = " and ".join(f"'{text}'" for text in texts)
         text = f"no point of the search space satisfies {named}; relax it or widen the bounds"
         yield Finding(("parameter_constraints", guilty[0]), text)
 
@@ -128,12 +132,12 @@ def _options(model: type[BaseModel], options: Any, path: KeyPath) -> Iterator[Fi
 
 
 def _located(found: Iterable[Finding], document: Document, name: str) -> list[Mistake]:
-    """Return mistakes in the order of the file, one for each place."""
-    mistakes: dict[tuple[int, int], Mistake] = {}
-    for finding in found:
-        line, column = _position(finding, document)
-        mistakes.setdefault((line, column), Mistake(finding.message, name, line, column))
-    return [mistakes[place] for place in sorted(mistakes)]
+    """Return mistakes in the order of the file."""
+    placed = [(_position(finding, document), finding.message) for finding in found]
+    return [
+        Mistake(message, name, line, column)
+        for (line, column), message in sorted(placed, key=lambda item: item[0])
+    ]
 
 
 def _position(finding: Finding, document: Document) -> tuple[int, int]:

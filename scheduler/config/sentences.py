@@ -154,7 +154,8 @@ class _Item:
     def _untyped(self) -> Iterator[Finding]:
         own = {"bounds": "range", "values": "choice", "value": "fixed"}
         guess = next((kind for key, kind in own.items() if key in self.value), None)
-        foreign = [key for key in self.value if key not in own and key_hint((*self.path, key))]
+        known = _keys(self.model, self.error["loc"])
+        foreign = [k for k in self.value if k not in known and key_hint((*self.path, k))]
         for key in foreign:
             yield unknown_key((*self.path, key), [])
         if not foreign:

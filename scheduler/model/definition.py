@@ -348,7 +348,7 @@ def _check_strategy(d: ExperimentDefinition) -> Iterable[Problem]:
             text = "only the last node may leave out num_trials: no later one would be reached"
             yield ("generation_strategy", "nodes", i), text
     goal = d.stopping_criteria.goal
-    if goal and goal.metric not in {o.metric for o in d.all_objectives}:
+    if goal and goal.metric in d.metric_specs.keys() - {o.metric for o in d.all_objectives}:
         text = f"the goal is on {goal.metric!r}, which is not an objective"
         yield ("stopping_criteria", "goal", "metric"), text
     if d.stopping_criteria.improvement and len(d.all_objectives) > 1:
