@@ -40,6 +40,9 @@ from scheduler.storage import lease as leases
 from scheduler.storage import rows, schema
 from scheduler.storage.engine import database_path, open_engine, translated
 
+MeasuredArms = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
+"""Parameters of each completed arm, with metric -> (mean, standard error)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
@@ -93,6 +96,12 @@ class Store:
         with self.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return _experiment(row) if row else None
+
+    def names(self) -> list[str]:
+        """Return the names of all experiments, oldest first."""
+        query = select(schema.experiment.c.name).order_by(schema.experiment.c.id)
+        with self.reading() as connection:
+            return list(connection.execute(query).scalars())
 
     def redefine(
         self, experiment: Experiment, definition: ExperimentDefinition, now: float, message: str
@@ -193,9 +202,7 @@ class Store:
             found = connection.execute(query.order_by(c.trial_index, c.position)).scalars()
             return tuple(json.loads(text) for text in found)
 
-    def measured(
-        self, experiment_id: int
-    ) -> tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]:
+    def measured(self, experiment_id: int) -> MeasuredArms:
         """Return (parameters, metric -> (mean, standard error)) of completed arms, in order."""
         a, o = schema.arm.c, schema.observation.c
         same = and_(

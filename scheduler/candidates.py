@@ -1,0 +1,101 @@
+"""From a generator's reply to trials, and from a state to what a generator is asked. Pure."""
+
+import hashlib
+from collections.abc import Mapping
+
+from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
+from scheduler.model.base import Value
+from scheduler.model.experiment import STATUS_QUO, Changes, Event, ExperimentState
+from scheduler.model.observation import GeneratorRun
+from scheduler.model.strategy import current_node, generator_of
+from scheduler.model.trial import Arm, Trial
+
+Data = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
+FINITE = 100_000
+"""Search spaces of at most so many arms are checked for arms that exist already."""
+
+
+def next_generator(state: ExperimentState) -> str:
+    """Return the name of the generator that is to make the next trial."""
+    _, node = current_node(state.definition, state.tally.generated)
+    return generator_of(node, len(state.outcomes))
+
+
+def request(
+    state: ExperimentState, wanted: int, data: Data, seen: tuple[Mapping[str, Value], ...]
+) -> GenerationRequest:
+    """Return the request for the next trials. It depends on what is stored, and on nothing else.
+
+    A model is asked for one trial at a time, so that each is conditioned on the one before.
+    """
+    generator = next_generator(state)
+    return GenerationRequest(
+        definition=state.definition,
+        generator=generator,
+        seed=seed_of(state.definition.generation_strategy.seed, state.tally.created),
+        trials=wanted if generator == "sobol" else 1,
+        arms_per_trial=state.definition.trials.batch_size,
+        cursor=state.tally.cursors.get("sobol", 0),
+        observed=tuple(Measured(parameters, metrics) for parameters, metrics in data),
+        pending=tuple(arm.parameters for t in state.active.values() for arm in t.arms),
+        seen=seen,
+        baseline=state.baseline,
+    )
+
+
+def needs_data(state: ExperimentState) -> bool:
+    """Whether the next generator learns, so that it must be given what was measured."""
+    return next_generator(state) != "sobol"
+
+
+def needs_seen(state: ExperimentState) -> bool:
+    """Whether the next arm may well be one that exists already."""
+    return needs_data(state) or state.definition.cardinality <= FINITE
+
+
+def seed_of(seed: int, trial_index: int) -> int:
+    """Return the seed of the request whose first trial is ``trial_index``."""
+    digest = hashlib.blake2b(f"{seed}/{trial_index}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big")
+
+
+def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Changes:
+    """Return the new CANDIDATE trials of a reply, its generator run, and an event if it is one."""
+    node, _ = current_node(state.definition, state.tally.generated)
+    run = GeneratorRun(
+        index=state.tally.generator_runs,
+        node=node,
+        generator=reply.generator,
+        seed=seed_of(state.definition.generation_strategy.seed, state.tally.created),
+        cursor=reply.cursor,
+        seconds=reply.seconds,
+        created_at=now,
+        predictions=tuple(p.prediction for t in reply.trials for p in t if p.prediction),
+        note=reply.note,
+    )
+    trials = tuple(
+        Trial(
+            index=index,
+            arms=_arms(state, index, proposals),
+            generator_run=run.index,
+            node=node,
+            created_at=now,
+        )
+        for index, proposals in enumerate(reply.trials, state.tally.created)
+    )
+    stepped_down = Event(now, "generator_stepped_down", reply.note)
+    return Changes(
+        time=now,
+        trials=trials,
+        generator_runs=(run,) if trials else (),
+        events=(stepped_down,) if reply.note else (),
+    )
+
+
+def _arms(state: ExperimentState, index: int, proposals: tuple[Proposal, ...]) -> tuple[Arm, ...]:
+    """Return a trial's arms; a batch trial measures the status quo as well."""
+    arms = [Arm(f"{index}_{k}", p.parameters) for k, p in enumerate(proposals)]
+    definition = state.definition
+    if definition.trials.batch_size > 1 and definition.status_quo is not None:
+        arms.append(Arm(STATUS_QUO, definition.admit(definition.status_quo.parameters)))
+    return tuple(arms)

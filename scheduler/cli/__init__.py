@@ -1,0 +1,81 @@
+"""The command line. Every verb is imported only when it is called, so that --help answers at once."""
+
+import sys
+from importlib import import_module
+
+import click
+
+VERBS = {
+    "run": ("scheduler.cli.drive", "Run an experiment to its end, or go on with it."),
+    "resume": ("scheduler.cli.drive", "Go on with a stored experiment."),
+    "tick": ("scheduler.cli.drive", "Do what is due now and leave: for cron."),
+    "validate": ("scheduler.cli.define", "Check an experiment's file; change nothing."),
+    "schema": ("scheduler.cli.define", "Print the JSON Schema of an experiment's file."),
+    "init": ("scheduler.cli.define", "Write a commented file to start from."),
+    "plan": ("scheduler.cli.define", "Print what would be deployed; deploy nothing."),
+    "status": ("scheduler.cli.show", "Show how experiments stand."),
+    "trials": ("scheduler.cli.show", "List an experiment's trials."),
+    "trial": ("scheduler.cli.show", "Show one trial in full."),
+    "best": ("scheduler.cli.show", "Show the best arm found so far."),
+    "events": ("scheduler.cli.show", "Show what happened, oldest first."),
+    "logs": ("scheduler.cli.logs", "Print what a trial has written."),
+    "stop": ("scheduler.cli.control", "End an experiment; cancel what runs."),
+    "abandon": ("scheduler.cli.control", "Give up a trial."),
+    "retry": ("scheduler.cli.control", "Send a failed or abandoned trial back for a new attempt."),
+    "record": ("scheduler.cli.record", "Inside a trial: record values of metrics."),
+    "doctor": ("scheduler.cli.doctor", "Check this machine, and say what will work."),
+}
+
+
+class Verbs(click.Group):
+    """A group that knows its verbs by name and imports each on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they are used."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(VERBS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs with one line each, importing none of them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a verb; say which one was perhaps meant."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, VERBS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "; see schedd --help"
+            raise click.UsageError(f"there is no verb {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="schedd", prog_name="schedd")
+def cli() -> None:
+    """Tune anything that runs from a command line: closed-loop experiments from one YAML file.
+
+    Trials are proposed, deployed, watched and learned from until a criterion says stop, through
+    crashes, without losing or repeating one.
+    """
+
+
+def main() -> None:
+    """Run the command line; turn errors of a user into one sentence and an exit status."""
+    try:
+        cli(prog_name="schedd")
+    except Exception as error:
+        from scheduler.cli.errors import report
+
+        sys.exit(report(error))

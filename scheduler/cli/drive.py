@@ -1,0 +1,111 @@
+"""The verbs that drive an experiment: run, resume, tick."""
+
+import sys
+import time
+from typing import NoReturn
+
+import click
+
+from scheduler.cli import common
+from scheduler.cli.errors import ENDED_BY_FAILURES
+from scheduler.cli.progress import Progress, progress
+from scheduler.cli.summary import summary
+from scheduler.daemon import (
+    INTERRUPTED,
+    Driven,
+    Interrupted,
+    drive,
+    drive_once,
+    interrupt_on_signals,
+    take,
+)
+from scheduler.model.experiment import ExperimentStatus
+from scheduler.storage.lease import Held
+from scheduler.storage.store import Experiment, Store
+from scheduler.submit import submit
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@common.storage_option
+def run(file: str, storage: str | None) -> None:
+    """Run an experiment to its end, or go on with it.
+
+    FILE defines the experiment. Run it again after a crash, a reboot or Ctrl-C, and it goes on
+    where it was: jobs that still run are adopted, none is started twice. With a greater
+    total_trials an ended experiment goes on.
+
+    Exit status: 0 a criterion stopped it, 1 failures ended it, 2 the file is wrong, 73 another
+    process drives it, 78 the database cannot be used, 130 interrupted.
+    """
+    definition = common.load(file)
+    store = Store.open(common.storage_url(storage, definition), create=True)
+    experiment = submit(store, definition, time.time())
+    _drive(store, experiment, take(store, experiment))
+
+
+@click.command()
+@common.name_argument
+@common.storage_option
+def resume(name: str | None, storage: str | None) -> None:
+    """Go on with a stored experiment.
+
+    Safe at any time, from cron too: where another process drives the experiment already, this one
+    says so and leaves with exit status 0.
+    """
+    store, experiment = common.find(storage, name)
+    try:
+        driven = take(store, experiment)
+    except Held as held:
+        click.echo(f"{held}; nothing to do", err=True)
+        return
+    _drive(store, experiment, driven)
+
+
+@click.command()
+@common.name_argument
+@common.storage_option
+def tick(name: str | None, storage: str | None) -> None:
+    """Do what is due now and leave: for cron.
+
+    Looks at the jobs, reads metrics, decides, submits what fits, and ends. Does nothing, with
+    exit status 0, where another process drives the experiment.
+    """
+    store, experiment = common.find(storage, name)
+    try:
+        driven = take(store, experiment)
+    except Held:
+        return
+    try:
+        drive_once(driven, Progress(sys.stderr).watch)
+    finally:
+        driven.release()
+    if driven.loop.state.status is ExperimentStatus.FAILED:
+        sys.exit(ENDED_BY_FAILURES)
+
+
+def _drive(store: Store, experiment: Experiment, driven: Driven) -> NoReturn:
+    """Drive to the end, show how it goes, and leave with the exit status."""
+    interrupt_on_signals(driven.news)
+    name = experiment.definition.name
+    try:
+        with progress(driven.loop.state) as shown:
+            drive(driven, shown.watch)
+    except Interrupted:
+        running = driven.loop.state.pending
+        click.echo(
+            f"Interrupted. {running} trials are left alone; go on with: schedd resume {name}"
+            f"{_storage_words(store)}",
+            err=True,
+        )
+        sys.exit(INTERRUPTED)
+    finally:
+        driven.release()
+    click.echo(summary(driven.loop.state, _storage_words(store)))
+    failed = driven.loop.state.status is ExperimentStatus.FAILED
+    sys.exit(ENDED_BY_FAILURES if failed else 0)
+
+
+def _storage_words(store: Store) -> str:
+    """Return the option that names the store, where a command would not find it by itself."""
+    return "" if store.url == common.storage_url(None) else f" --storage {store.url}"

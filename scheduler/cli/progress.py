@@ -1,0 +1,126 @@
+"""How a run goes, as it goes: a bar on a terminal, plain lines otherwise."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TextIO
+
+from scheduler.model.best import best_outcome
+from scheduler.model.experiment import Event, ExperimentState
+from scheduler.model.trial import TrialStatus
+
+QUIET = frozenset({"trial_candidate", "trial_staged", "trial_running"})
+"""Events that come with every trial; the bar and the counts show them."""
+
+
+class Progress:
+    """Prints a line for each event that matters."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def watch(self, state: ExperimentState, events: tuple[Event, ...]) -> None:
+        """Show what happened in one tick."""
+        for event in events:
+            if event.kind not in QUIET:
+                self.line(f"{_time(event.time)} {event_line(event)}{_metrics(state, event)}")
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        print(text, file=self._stream, flush=True)
+
+
+class Bar(Progress):
+    """A bar below the lines: trials done, running, failed, best so far, time left."""
+
+    def __init__(self, state: ExperimentState) -> None:
+        """Import rich here: only a terminal needs it."""
+        super().__init__(sys.stderr)
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._rich = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[counts]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._rich.add_task(
+            state.definition.name, total=state.definition.trials.total_trials, counts=""
+        )
+        self._started = (state.seconds, _done(state))
+
+    def __enter__(self) -> "Bar":
+        self._rich.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rich.stop()
+
+    def watch(self, state: ExperimentState, events: tuple[Event, ...]) -> None:
+        """Show lines above the bar, and bring the bar up to date."""
+        super().watch(state, events)
+        words = [f"{state.pending} running", f"{state.tally.count(TrialStatus.FAILED)} failed"]
+        words += [text for text in (_best(state), self._left(state)) if text]
+        self._rich.update(self._task, completed=_done(state), counts=" · ".join(words))
+
+    def line(self, text: str) -> None:
+        """Print one line above the bar."""
+        self._rich.console.print(text, markup=False, highlight=False)
+
+    def _left(self, state: ExperimentState) -> str:
+        """Return the time left if trials go on ending as fast as since this run began."""
+        seconds, done = self._started
+        ended = _done(state) - done
+        if not ended:
+            return ""
+        remaining = state.definition.trials.total_trials - _done(state)
+        left = timedelta(seconds=round((state.seconds - seconds) / ended * remaining))
+        return f"{left} left"
+
+
+@contextmanager
+def progress(state: ExperimentState) -> Iterator[Progress]:
+    """Show progress on standard error: a bar where it is a terminal, lines otherwise."""
+    if not sys.stderr.isatty():
+        yield Progress(sys.stderr)
+        return
+    with Bar(state) as bar:
+        yield bar
+
+
+def event_line(event: Event) -> str:
+    """Return an event in words, without its time."""
+    where = "" if event.trial_index is None else f" {event.trial_index}"
+    attempt = f" (attempt {event.attempt})" if event.attempt and event.attempt > 1 else ""
+    kind, _, what = event.kind.partition("_")
+    message = f": {event.message}" if event.message else ""
+    return f"{kind}{where} {what.replace('_', ' ')}{attempt}{message}"
+
+
+def _metrics(state: ExperimentState, event: Event) -> str:
+    """Return the metrics of a trial that has just completed."""
+    if event.kind != "trial_completed":
+        return ""
+    found = [o for o in state.outcomes[-1000:] if o.trial_index == event.trial_index]
+    texts = [f"{m} = {v:.6g}" for o in found[:1] for m, v in o.means.items()]
+    return f": {', '.join(texts)}"
+
+
+def _best(state: ExperimentState) -> str:
+    if len(state.definition.all_objectives) > 1 or not state.outcomes:
+        return ""
+    best = best_outcome(state.definition, state.outcomes, state.baseline)
+    metric = state.definition.all_objectives[0].metric
+    return f"best {metric} = {best.means[metric]:.6g}" if best else "none feasible yet"
+
+
+def _done(state: ExperimentState) -> int:
+    return sum(state.tally.finished.values())
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%H:%M:%S")

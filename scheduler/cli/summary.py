@@ -1,0 +1,51 @@
+"""The words at the end: the best arm, its metrics, why it stopped, where to see more."""
+
+from scheduler.model.best import best_outcome, is_feasible, pareto_front
+from scheduler.model.experiment import ExperimentState
+from scheduler.model.observation import Outcome
+from scheduler.model.trial import TrialStatus
+
+
+def summary(state: ExperimentState, storage: str) -> str:
+    """Return the closing lines of a run. ``storage``: the option that names the store, if needed."""
+    name = state.definition.name
+    lines = [f"{name}: {counts(state)}"]
+    if state.stop:
+        lines.append(f"stopped by {state.stop.criterion}: {state.stop.message}")
+    lines += best_lines(state)
+    lines.append(f"more: schedd trials {name}{storage} | schedd best {name}{storage}")
+    return "\n".join(lines)
+
+
+def counts(state: ExperimentState) -> str:
+    """Return how many trials there are of each kind."""
+    tally = state.tally
+    parts = [
+        f"{n} {status.lower()}" for status in TrialStatus if (n := tally.finished.get(status, 0))
+    ]
+    return f"{tally.created} trials ({', '.join(parts)})" if parts else f"{tally.created} trials"
+
+
+def best_lines(state: ExperimentState) -> list[str]:
+    """Return the best arm, or the Pareto front, as lines; say so where nothing is feasible."""
+    definition = state.definition
+    if not state.outcomes:
+        return ["no trial has completed"]
+    if len(definition.all_objectives) > 1:
+        front = pareto_front(definition, state.outcomes, state.baseline)
+        return [f"{len(front)} arms on the Pareto front", *map(outcome_line, front)]
+    best = best_outcome(definition, state.outcomes, state.baseline)
+    if best is None:
+        constraints = ", ".join(map(str, definition.outcome_constraints))
+        return [f"no arm satisfies {constraints}"]
+    infeasible = sum(not is_feasible(definition, o, state.baseline) for o in state.outcomes)
+    lines = [f"best arm {outcome_line(best)}"]
+    if infeasible:
+        lines.append(f"{infeasible} of {len(state.outcomes)} arms break an outcome constraint")
+    return lines
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """Return an arm's name and metrics."""
+    metrics = ", ".join(f"{metric} = {mean:.6g}" for metric, mean in outcome.means.items())
+    return f"{outcome.arm_name} (trial {outcome.trial_index}): {metrics}"

@@ -1,0 +1,175 @@
+"""Timers, signals and the lease: what turns a loop into a process that drives an experiment."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from queue import Empty, SimpleQueue
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from scheduler import registry
+from scheduler.clock import Anchor, Clock
+from scheduler.generation.worker import WorkerGenerator
+from scheduler.loop import Loop, World
+from scheduler.model.experiment import Event, ExperimentState
+from scheduler.storage.engine import StorageError
+from scheduler.storage.journal import ExperimentJournal
+from scheduler.storage.lease import Lease
+from scheduler.storage.store import Experiment, Store
+
+EAGER = 0.2
+"""Seconds to the next tick where the last one submitted something."""
+
+Watcher = Callable[[ExperimentState, tuple[Event, ...]], None]
+"""Called after every tick with the state and what happened."""
+
+
+class News:
+    """A flag that any thread and any signal handler may raise, and one thread waits for."""
+
+    def __init__(self) -> None:
+        # Unlike threading.Event, this queue may be entered again from a signal handler.
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self.stop = False
+        """Whether the driver is asked to let go."""
+
+    def set(self) -> None:
+        """Raise the flag."""
+        self._queue.put(None)
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        while not self._queue.empty():
+            self._queue.get()
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the flag is raised or ``timeout`` seconds have passed."""
+        try:
+            self._queue.get(timeout=timeout)
+        except Empty:
+            return
+        self._queue.put(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """An experiment that this process drives, from :func:`take` to :meth:`release`."""
+
+    loop: Loop
+    lease: Lease
+    news: News
+
+    def release(self) -> None:
+        """Stop generating, leave jobs alone, let another process drive."""
+        self.loop.world.generator.close()
+        self.loop.world.runner.close()
+        self.lease.release()
+
+
+def take(store: Store, experiment: Experiment) -> Driven:
+    """Acquire the lease and put the loop together. Raises Held or StorageError."""
+    news = News()
+    lease = store.acquire(experiment, Clock().now())
+    try:
+        clock = Clock(Anchor.from_json(store.clock(experiment)))
+        definition = experiment.definition
+        world = World(
+            journal=ExperimentJournal(store, experiment, lease, clock),
+            runner=registry.build_runner(definition, news.set),
+            fetchers=registry.build_fetchers(definition),
+            generator=WorkerGenerator(news.set),
+            now=clock.now,
+            trials_dir=experiment.trials_dir,
+            token=experiment.token,
+        )
+        return Driven(Loop(world), lease, news)
+    except BaseException:
+        lease.release()
+        raise
+
+
+class Interrupted(Exception):
+    """A signal asked this process to let go of the experiment; jobs go on."""
+
+
+def drive(driven: Driven, watch: Watcher) -> None:
+    """Tick until the experiment has ended: at its interval, at news, soon after a submission.
+
+    Raises :class:`Interrupted` after the tick under way where ``news.stop`` is set, and LeaseLost
+    where someone else took over. Trouble with the store is reported to ``watch`` and waited out:
+    nothing is done that is not stored.
+    """
+    loop, news = driven.loop, driven.news
+    timer = _timer(loop.state.definition.polling.interval, news)
+    trouble = ""
+    try:
+        while not loop.ended:
+            if news.stop:
+                raise Interrupted
+            news.clear()
+            trouble = _turn(loop, watch, trouble)
+            if not loop.ended:
+                news.wait(EAGER if loop.eager and not trouble else None)
+    finally:
+        timer.shutdown(wait=False)
+
+
+def drive_once(driven: Driven, watch: Watcher, wait: float = 300.0) -> None:
+    """Tick until there is nothing to do now: for cron. Raises StorageError and LeaseLost.
+
+    Candidates that were asked for are waited for, at most ``wait`` seconds, and submitted.
+    """
+    loop, news = driven.loop, driven.news
+    until = loop.world.now() + wait
+    while not loop.ended:
+        news.clear()
+        watch(loop.state, loop.tick())
+        left = until - loop.world.now()
+        if left <= 0 or not (loop.eager or loop.world.generator.busy):
+            return
+        news.wait(EAGER if loop.eager else left)
+
+
+def _turn(loop: Loop, watch: Watcher, trouble: str) -> str:
+    """Tick once; return the store's trouble in words, which is reported when it is new."""
+    try:
+        events = loop.tick()
+    except StorageError as error:
+        if str(error) != trouble:
+            message = f"waiting, nothing is lost: {error}"
+            watch(loop.state, (Event(loop.world.now(), "storage_unavailable", message),))
+        return str(error)
+    watch(loop.state, events)
+    return ""
+
+
+def _timer(interval: float, news: News) -> BackgroundScheduler:
+    """Return a running timer that makes news at a fixed interval; missed ones fall together.
+
+    The database is the only memory, so there is no job store beyond this process.
+    """
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    timer = BackgroundScheduler(timezone=UTC)
+    timer.add_job(news.set, "interval", seconds=interval, coalesce=True, max_instances=1)
+    timer.start()
+    return timer
+
+
+def interrupt_on_signals(news: News) -> None:
+    """Let SIGINT and SIGTERM ask the driver to let go; the second ends the process at once."""
+
+    def handle(_signal: int, _frame: object) -> None:
+        if news.stop:
+            os._exit(INTERRUPTED)
+        news.stop = True
+        news.set()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+INTERRUPTED = 130
+"""Exit status of a process that a signal ended."""

@@ -1,0 +1,317 @@
+"""One tick: observe, decide, act. The only place where decisions meet the world.
+
+It may die between any two instructions: what is wanted is stored before it is done, and the next
+tick, in this process or another, finds out by name how far it came.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+from metrics.base import Fetcher
+from runners.base import (
+    Job,
+    JobRef,
+    JobReport,
+    JobState,
+    Rejected,
+    Runner,
+    RunnerError,
+    Unavailable,
+)
+from scheduler import candidates
+from scheduler.advance import Measurement
+from scheduler.generation.protocol import Generator
+from scheduler.jobs import job_of, ref_of
+from scheduler.measure import curves, measure
+from scheduler.model.experiment import (
+    Changes,
+    Command,
+    Event,
+    ExperimentState,
+    ExperimentStatus,
+    evolve,
+)
+from scheduler.model.observation import Observation
+from scheduler.model.trial import Trial, TrialStatus
+from scheduler.reconcile import Decision, Seen, decide
+
+HEARTBEAT = 15.0
+"""Seconds after which the time driven is stored even though nothing changed."""
+GENERATE_AGAIN_AFTER = 10.0
+"""Seconds to wait after a generator that could not even step down."""
+SUBMIT_AT_MOST = 1000
+
+
+class Journal(Protocol):
+    """What the loop needs of a store, for one experiment whose lease it holds."""
+
+    def load(self) -> ExperimentState:
+        """Return what is stored."""
+
+    def commit(self, state: ExperimentState, changes: Changes) -> None:
+        """Write ``changes`` on top of ``state``, all or nothing; raise otherwise."""
+
+    def commands(self) -> tuple[Command, ...]:
+        """Return the commands that were not applied yet."""
+
+    def measured(self) -> candidates.Data:
+        """Return (parameters, metrics) of completed arms."""
+
+    def arms(self) -> tuple[Mapping[str, float | int | str | bool], ...]:
+        """Return the parameters of all arms."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside that the loop talks to; simulated in tests."""
+
+    journal: Journal
+    runner: Runner
+    fetchers: Mapping[str, Fetcher]
+    generator: Generator
+    now: Callable[[], float]
+    trials_dir: Path
+    token: str
+
+
+@dataclass(slots=True)
+class Acts:
+    """How the last acts went, until a transaction has taken it up."""
+
+    submissions: dict[int, str | RunnerError]
+    cancelled: set[int]
+    events: list[Event]
+
+
+class Loop:
+    """Drives one experiment, tick by tick. Everything it remembers can be lost without harm."""
+
+    def __init__(self, world: World) -> None:
+        """Load the state; the lease is held."""
+        self.world = world
+        self.state = world.journal.load()
+        self._acts = Acts({}, set(), [])
+        self._submit_at_most = SUBMIT_AT_MOST
+        self._last_tick = world.now()
+        self._last_commit = 0.0
+        self._last_poll = self._last_curves = -1e18
+        self._generate_from = 0.0
+        self._unreachable = ""
+        self._curves_stored: dict[tuple[int, int, str, str, float | None], float] = {}
+
+    @property
+    def eager(self) -> bool:
+        """Whether another tick should follow soon: it has answers that are not stored yet."""
+        return bool(self._acts.submissions or self._acts.cancelled)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.state.status is not ExperimentStatus.RUNNING
+
+    def tick(self) -> tuple[Event, ...]:
+        """Observe, decide, store, act; return what happened.
+
+        Raises what the journal raises: then nothing was stored and nothing was done, and the
+        next tick makes up for it.
+        """
+        now = self.world.now()
+        self._count_time(now)
+        arrived = self._arrived(now)
+        before = self.state
+        present = evolve(before, arrived)
+        decision = decide(present, self._observe(present, now), now)
+        changes = merged(arrived, decision.changes, tuple(self._acts.events))
+        self._store(before, changes, now)
+        self._act(decision, now)
+        return changes.events
+
+    def _count_time(self, now: float) -> None:
+        elapsed = max(0.0, now - self._last_tick)
+        self._last_tick = now
+        self.state = replace(self.state, seconds=self.state.seconds + elapsed)
+
+    # -- observe
+
+    def _arrived(self, now: float) -> Changes:
+        """Take the generator's reply, if there is one, as new candidates.
+
+        A reply that is not stored in the end is asked for again, and is the same again.
+        """
+        reply = self.world.generator.reply() if self.world.generator.busy else None
+        if reply is None or self.state.stop is not None:
+            return Changes()
+        if isinstance(reply, str):
+            self._generate_from = now + GENERATE_AGAIN_AFTER
+            return Changes(time=now, events=(Event(now, "generation_failed", reply),))
+        if reply.exhausted:
+            self.state = replace(self.state, exhausted=True)
+        return candidates.arrivals(self.state, reply, now)
+
+    def _observe(self, state: ExperimentState, now: float) -> Seen:
+        reports = self._poll(state, now)
+        return Seen(
+            reports=reports,
+            submissions=dict(self._acts.submissions),
+            cancelled=frozenset(self._acts.cancelled),
+            measurements=self._measurements(state, reports),
+            curves=self._curves(state, now),
+            commands=self.world.journal.commands(),
+            max_jobs=self.world.runner.max_jobs,
+            submit_at_most=self._submit_at_most,
+        )
+
+    def _poll(self, state: ExperimentState, now: float) -> dict[int, JobReport]:
+        """Ask the backend once for all jobs that have not ended, if its floor allows."""
+        if now - self._last_poll < self.world.runner.poll_floor:
+            return {}
+        waiting = [t for t in state.active.values() if t.status.is_pending and t.ended_at is None]
+        if not waiting:
+            return {}
+        self._last_poll = now
+        refs = {self._ref(trial).name: (trial.index, self._ref(trial)) for trial in waiting}
+        try:
+            answers = self.world.runner.poll([ref for _, ref in refs.values()])
+        except Exception as error:  # a plugin must never end the loop
+            self._note_unreachable(error, now)
+            return {}
+        self._note_reachable(now)
+        return {refs[name][0]: report for name, report in answers.items() if name in refs}
+
+    def _measurements(
+        self, state: ExperimentState, reports: Mapping[int, JobReport]
+    ) -> dict[int, Measurement]:
+        """Fetch the metrics of trials whose job has succeeded, now or earlier."""
+        world = self.world
+        due = [
+            trial
+            for index, trial in state.active.items()
+            if trial.ended_at is not None
+            or ((report := reports.get(index)) and report.state is JobState.SUCCEEDED)
+        ]
+        return {
+            t.index: measure(state.definition, t, world.trials_dir, world.fetchers)
+            for t in due
+            if t.status.is_pending
+        }
+
+    def _curves(self, state: ExperimentState, now: float) -> tuple[Observation, ...]:
+        """Read the curves of running trials, once per polling interval."""
+        definition = state.definition
+        if now - self._last_curves < definition.polling.interval:
+            return ()
+        if not any(m.available_while_running for m in definition.metric_specs.values()):
+            return ()
+        self._last_curves = now
+        running = [t for t in state.active.values() if t.status is TrialStatus.RUNNING]
+        world = self.world
+        found = (curves(definition, t, world.trials_dir, world.fetchers) for t in running)
+        new = {
+            _key(point): point
+            for point in chain.from_iterable(found)
+            if self._curves_stored.get(_key(point)) != point.mean
+        }
+        return tuple(new.values())
+
+    # -- store
+
+    def _store(self, before: ExperimentState, changes: Changes, now: float) -> None:
+        """Commit; on failure keep what the acts said, for the next tick."""
+        if not changes and now - self._last_commit < HEARTBEAT:
+            self._acts = Acts({}, set(), [])
+            return
+        self.world.journal.commit(before, changes)
+        self._last_commit = now
+        self._acts = Acts({}, set(), [])
+        self._curves_stored = {
+            key: mean for key, mean in self._curves_stored.items() if key[0] in before.active
+        } | {_key(point): point.mean for point in changes.curves}
+        if changes.commands:
+            self.state = replace(self.world.journal.load(), exhausted=before.exhausted)
+        else:
+            self.state = evolve(before, changes)
+
+    # -- act
+
+    def _act(self, decision: Decision, now: float) -> None:
+        """Cancel before submit before generate; an error of one never stops the others."""
+        if decision.cancel:
+            self._cancel(decision.cancel, now)
+        if decision.submit:
+            self._submit(decision.submit)
+        if decision.generate and not self.world.generator.busy and now >= self._generate_from:
+            self._generate(decision.generate)
+
+    def _cancel(self, trials: tuple[Trial, ...], now: float) -> None:
+        try:
+            self.world.runner.cancel([self._ref(trial) for trial in trials])
+        except Exception as error:  # a plugin must never end the loop
+            self._note_unreachable(error, now)
+            return
+        self._acts.cancelled |= {trial.index for trial in trials}
+
+    def _submit(self, trials: tuple[Trial, ...]) -> None:
+        """Submit, and note the answers for the next transaction; start slowly after a refusal."""
+        jobs = {trial.index: self._job(trial) for trial in trials}
+        try:
+            answers = self.world.runner.submit(list(jobs.values()))
+        except Exception as error:  # a plugin must never end the loop
+            answers = dict.fromkeys((j.name for j in jobs.values()), _as_unavailable(error))
+        for index, job in jobs.items():
+            missing = Unavailable("the runner gave no answer for this job")
+            self._acts.submissions[index] = answers.get(job.name, missing)
+        given = self._acts.submissions.values()
+        if any(isinstance(answer, Rejected) for answer in given):
+            self._submit_at_most = 1
+        elif any(isinstance(answer, str) for answer in given):
+            self._submit_at_most = min(SUBMIT_AT_MOST, 2 * self._submit_at_most)
+
+    def _generate(self, wanted: int) -> None:
+        journal = self.world.journal
+        data = journal.measured() if candidates.needs_data(self.state) else ()
+        seen = journal.arms() if candidates.needs_seen(self.state) else ()
+        self.world.generator.ask(candidates.request(self.state, wanted, data, seen))
+
+    # -- helpers
+
+    def _ref(self, trial: Trial) -> JobRef:
+        return ref_of(self.state.definition, trial, self.world.trials_dir, self.world.token)
+
+    def _job(self, trial: Trial) -> Job:
+        return job_of(self.state.definition, trial, self.world.trials_dir, self.world.token)
+
+    def _note_unreachable(self, error: Exception, now: float) -> None:
+        """Record the first of a run of failures; the others would say the same."""
+        message = str(_as_unavailable(error))
+        if not self._unreachable:
+            self._acts.events.append(Event(now, "runner_unavailable", message))
+        self._unreachable = message
+
+    def _note_reachable(self, now: float) -> None:
+        if self._unreachable:
+            self._acts.events.append(Event(now, "runner_available", "the runner answers again"))
+        self._unreachable = ""
+
+
+def _key(o: Observation) -> tuple[int, int, str, str, float | None]:
+    return (o.trial_index, o.attempt, o.arm_name, o.metric, o.step)
+
+
+def merged(arrived: Changes, decided: Changes, noted: tuple[Event, ...]) -> Changes:
+    """Return both as one transaction; a trial that arrived and moved is written once."""
+    trials = {trial.index: trial for trial in (*arrived.trials, *decided.trials)}
+    return replace(
+        decided,
+        trials=tuple(trials.values()),
+        generator_runs=arrived.generator_runs,
+        events=(*arrived.events, *decided.events, *noted),
+    )
+
+
+def _as_unavailable(error: Exception) -> Unavailable:
+    if isinstance(error, Unavailable):
+        return error
+    return Unavailable(f"the runner broke: {type(error).__name__}: {error}")

@@ -1,0 +1,39 @@
+"""The store as one experiment's driver sees it, under a lease."""
+
+from collections.abc import Mapping
+
+from scheduler.clock import Clock
+from scheduler.model.base import Value
+from scheduler.model.experiment import Changes, Command, ExperimentState
+from scheduler.storage.lease import Lease
+from scheduler.storage.store import Experiment, MeasuredArms, Store
+
+
+class ExperimentJournal:
+    """Reads and writes one experiment; writes are fenced by the lease and note the time."""
+
+    def __init__(self, store: Store, experiment: Experiment, lease: Lease, clock: Clock) -> None:
+        self._store = store
+        self._experiment = experiment
+        self._lease = lease
+        self._clock = clock
+
+    def load(self) -> ExperimentState:
+        """Return what is stored. Raises StorageError."""
+        return self._store.load(self._experiment)
+
+    def commit(self, state: ExperimentState, changes: Changes) -> None:
+        """Write ``changes`` on top of ``state``. Raises StorageError or LeaseLost."""
+        self._store.commit(self._lease, state, changes, self._clock.anchor().to_json())
+
+    def commands(self) -> tuple[Command, ...]:
+        """Return the commands that were not applied yet. Raises StorageError."""
+        return self._store.commands(self._experiment.id)
+
+    def measured(self) -> MeasuredArms:
+        """Return (parameters, metrics) of completed arms. Raises StorageError."""
+        return self._store.measured(self._experiment.id)
+
+    def arms(self) -> tuple[Mapping[str, Value], ...]:
+        """Return the parameters of all arms. Raises StorageError."""
+        return self._store.arms(self._experiment.id)

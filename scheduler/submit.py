@@ -1,0 +1,70 @@
+"""From a definition to a stored experiment: a new one, the same one, or one with another budget."""
+
+from pathlib import Path
+from typing import Any
+
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.storage.engine import database_path
+from scheduler.storage.store import Experiment, Store
+
+MAY_CHANGE = ("trials", "stopping_criteria", "failures", "missing_metrics", "polling")
+"""What a later run of the same experiment may set anew, besides its description and tags."""
+IGNORED = ("description", "tags", "storage")
+
+
+class DefinitionChanged(Exception):
+    """The stored experiment differs in what cannot change; the message is for people."""
+
+
+def submit(store: Store, definition: ExperimentDefinition, now: float) -> Experiment:
+    """Return the stored experiment of this name, made or given its new budget.
+
+    Raises :class:`DefinitionChanged` where more than its budget differs.
+    """
+    found = store.find(definition.name)
+    if found is None:
+        store.create(definition, trials_dir(store, definition), now)
+    else:
+        _adjust(store, found, definition, now)
+    stored = store.find(definition.name)
+    assert stored is not None
+    return stored
+
+
+def trials_dir(store: Store, definition: ExperimentDefinition) -> Path:
+    """Return the folder of an experiment's trials: beside the database unless told otherwise."""
+    if definition.runner.trials_dir:
+        return Path(definition.runner.trials_dir).absolute()
+    return database_path(store.url).parent / f"{definition.name}.trials"
+
+
+def differences(before: ExperimentDefinition, after: ExperimentDefinition) -> list[str]:
+    """Return the dotted keys whose values differ, in order."""
+    return _differing(before.model_dump(by_alias=True), after.model_dump(by_alias=True), "")
+
+
+def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
+    changed = [
+        key
+        for key in differences(found.definition, definition)
+        if key.split(".")[0] not in IGNORED
+    ]
+    fixed = [key for key in changed if key.split(".")[0] not in MAY_CHANGE]
+    if fixed:
+        raise DefinitionChanged(
+            f"the stored experiment {definition.name!r} has another {', '.join(fixed)}; "
+            "give the new one a name of its own"
+        )
+    if changed and not store.is_driven(definition.name):
+        store.redefine(found, definition, now, f"changed: {', '.join(changed)}")
+
+
+def _differing(before: Any, after: Any, path: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [*before, *(key for key in after if key not in before)]
+        return [
+            difference
+            for key in keys
+            for difference in _differing(before.get(key), after.get(key), f"{path}.{key}")
+        ]
+    return [] if before == after else [path.lstrip(".")]
