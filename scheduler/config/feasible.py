@@ -76,7 +76,7 @@ def _projected(
 
 def _impossible(ranges: Ranges, constraints: Constraints) -> bool:
     """Whether an exact solver states that no point exists."""
-    from scipy.optimize import milp  # noqa: PLC0415 - half a second, and rarely needed
+    from scipy.optimize import milp
 
     names = sorted({name for c in constraints for name in c.weights})
     result = milp(

@@ -40,7 +40,7 @@ Duration = Annotated[
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known word nearest to ``word``; empty if none is."""
-    near = get_close_matches(word[:100], list(known), n=1)
+    near = get_close_matches(word[:100], list(known), n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
