@@ -1,4 +1,4 @@
-"""From a definition to a stored experiment: a new one, the same one, or one with another budget."""
+"""From a definition to a stored experiment: new, the same, or with another budget."""
 
 from pathlib import Path
 from typing import Any

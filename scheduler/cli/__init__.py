@@ -1,4 +1,4 @@
-"""The command line. Every verb is imported only when it is called, so that --help answers at once."""
+"""The command line. A verb is imported when it is called, so that --help answers at once."""
 
 import sys
 from importlib import import_module

@@ -7,7 +7,7 @@ from scheduler.model.trial import TrialStatus
 
 
 def summary(state: ExperimentState, storage: str) -> str:
-    """Return the closing lines of a run. ``storage``: the option that names the store, if needed."""
+    """Return the closing lines of a run; ``storage`` is the option that names the store."""
     name = state.definition.name
     lines = [f"{name}: {counts(state)}"]
     if state.stop:
