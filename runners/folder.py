@@ -86,11 +86,13 @@ def read_small(path: str) -> bytes | None:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise Unreadable(path) from error
         raise
-    with open(fd, "rb", buffering=0) as file:
+    try:
         at = os.fstat(fd)
         if not stat.S_ISREG(at.st_mode) or at.st_size > SMALL:
             raise Unreadable(path)
-        return file.read(SMALL)
+        return os.read(fd, SMALL)
+    finally:
+        os.close(fd)
 
 
 def write_aside(path: str, text: str) -> None:

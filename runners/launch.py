@@ -128,7 +128,7 @@ def _together(seats: Sequence[_Seat], job: Job, grace: float, limit: int) -> lis
 def _take(task: Task, job: Job, stack: ExitStack) -> _Seat | None:
     """Make the task's folder ready and hold its lock; ``None`` where the task is claimed.
 
-    Raises Unavailable where another process is about to start it.
+    Raises Unavailable where its wrapper is starting, perhaps another process's.
     """
     folder = Folder(task.directory, job.name)
     os.makedirs(folder.place, 0o700, exist_ok=True)
@@ -142,7 +142,7 @@ def _take(task: Task, job: Job, stack: ExitStack) -> _Seat | None:
             raise Rejected(f"folder {folder.path} belongs to job {claim.job!r}")
         return None
     if not free:
-        raise Unavailable(f"another process is starting job {job.name!r} just now")
+        raise Unavailable(f"job {job.name!r} is being started just now")
     lock.truncate(0)
     lock.write(boot_id().encode())
     for name, text in task.files.items():

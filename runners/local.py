@@ -189,7 +189,8 @@ def _open_wrapper(claim: Claim) -> int | None:
     except ProcessLookupError:
         return None
     with suppress(OSError):  # it ended before the look
-        if int(wrapper.stat_fields(str(claim.pid))[19]) == claim.starttime:
+        fields = wrapper.stat_fields(str(claim.pid))
+        if fields[0] not in b"ZX" and int(fields[19]) == claim.starttime:
             return pidfd
     os.close(pidfd)
     return None
