@@ -15,6 +15,9 @@ from scheduler.config.sentences import Finding, findings
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.parameters import RangeParameter
 
+_LONGEST = 500
+"""Characters of a sentence; beyond them a value of the file makes up most of it."""
+
 
 class Plugins(Protocol):
     """Which model validates a plugin's own keys; raises LookupError, with a sentence."""
@@ -135,7 +138,9 @@ def _located(found: Iterable[Finding], document: Document, name: str) -> list[Mi
     """Return mistakes in the order of the file."""
     placed = [(_position(finding, document), finding.message) for finding in found]
     return [
-        Mistake(message, name, line, column)
+        Mistake(
+            message if len(message) <= _LONGEST else message[:_LONGEST] + "...", name, line, column
+        )
         for (line, column), message in sorted(placed, key=lambda item: item[0])
     ]
 

@@ -108,6 +108,8 @@ class ChoiceParameter(Model):
             return data
         values = list(data["values"])
         kind = data.get("parameter_type") or _common_type(values)
+        if not isinstance(kind, str | None):
+            return data
         if values and kind is None:
             raise ValueError(
                 f"values of {data.get('name', 'a choice')} must be all numbers, all text, "
@@ -158,6 +160,8 @@ class FixedParameter(Model):
         if not isinstance(data, dict) or "value" not in data:
             return data
         kind = data.get("parameter_type") or _common_type([data["value"]])
+        if not isinstance(kind, str | None):
+            return data
         if kind not in _TYPES:
             raise ValueError(
                 f"value of {data.get('name', 'a fixed parameter')} must be one scalar"
