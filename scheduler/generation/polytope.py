@@ -91,7 +91,8 @@ class Polytope:
         if found.status != 0:
             return None
         point = np.where(linear, np.round(found.x[:d]), found.x[:d]) * a + b
-        return self.space.snap(np.clip(point, 0.0, 1.0)[None])[0]
+        snapped: Points = self.space.snap(np.clip(point, 0.0, 1.0)[None])[0]
+        return snapped
 
     def _nearest_relaxed(self, target: Points, keep: npt.NDArray[np.bool_]) -> Points | None:
         """Return the feasible point nearest to ``target`` with the coordinates ``keep`` kept."""
@@ -107,7 +108,9 @@ class Polytope:
             method="highs",
             options=_HIGHS,
         )
-        return np.where(keep, target, np.clip(found.x[:d], 0, 1)) if found.status == 0 else None
+        if found.status != 0:
+            return None
+        return np.asarray(np.where(keep, target, np.clip(found.x[:d], 0.0, 1.0)))
 
 
 def every_point(space: Space) -> Iterator[Points]:
