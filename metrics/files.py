@@ -68,11 +68,8 @@ class Source:
         self._root = Path(os.path.normpath(request.directory))
         self.path = Path(os.path.normpath(self._root / fill(path, request)))
         self._inside = self.path.is_relative_to(self._root) and self.path != self._root
-
-    @property
-    def name(self) -> str:
+        self.name = str(self.path.relative_to(self._root) if self._inside else self.path)
         """The path as people know it: relative within the job's folder, else absolute."""
-        return str(self.path.relative_to(self._root) if self._inside else self.path)
 
     def at(self, place: str = "") -> str:
         """Return the words that open a message: the metric, the file, the place in the file."""

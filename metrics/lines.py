@@ -32,7 +32,7 @@ MAX_REMEMBERED = 5 * MAX_POINTS
 """Points that one fetcher keeps between polls, over all jobs."""
 MAX_FILES = 1_000
 """Files of which one fetcher keeps its place between polls."""
-TIME_LIMIT = 10.0
+TIME_LIMIT = 20.0
 """Seconds that one poll reads; the next one carries on."""
 
 _CHUNK = 1 << 20
@@ -117,14 +117,10 @@ class LineFetcher(Fetcher):
         """Return ``progress`` if it still describes the file, else a fresh start."""
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
-        if (
-            progress is None
-            or progress.identity != identity
-            or progress.offset > status.st_size
-            or progress.tail != _tail(file, progress.offset)
-        ):
+        if progress is None or progress.identity != identity:
             return Progress(identity)
-        return progress
+        same = progress.tail == _tail(file, progress.offset)  # it is shorter where it was cut
+        return progress if same else Progress(identity)
 
     def _advance(self, file: BufferedReader, progress: Progress, source: Source) -> bool:
         """Take what the file holds now; return whether time sufficed."""

@@ -189,6 +189,11 @@ def test_regex_makes_every_match_a_point(tmp_path: Path) -> None:
     assert pairs(read(regex(), tmp_path, text)) == [(1, 3), (2, 2), (3, 1.5), (4, 0.1)]
 
 
+def test_regex_reads_a_progress_bar_as_it_goes(tmp_path: Path) -> None:
+    text = "1% loss=2\r2% loss=1\r3% los"
+    assert pairs(read(regex(r"loss=(\S+)$"), tmp_path, text, running=True)) == [(1, 2), (2, 1)]
+
+
 def test_regex_takes_step_and_error_from_their_groups(tmp_path: Path) -> None:
     full = regex(r"(?P<step>\d+): (?P<value>\S+)( ± (?P<sem>\S+))?")
     text = "5: 0.5 ± 0.1\n6: 0.25\n"
@@ -219,8 +224,12 @@ def test_regex_reads_no_number_in_part(tmp_path: Path) -> None:
     assert pairs(read(regex(), tmp_path, half, running=True)) == [(1, 1)]
     assert pairs(read(regex(), tmp_path, half + "34\n", running=True)) == [(1, 1), (2, 0.1234)]
     noise = "x" * (RegexFetcher.max_line - 6)
-    text = f"{noise}loss=12\nloss=1\n{noise * 40}loss=3\nloss=2\n"
+    more = "x" * (3 << 20)  # several times what is read at once
+    text = f"{more} loss=3\nloss=1\n{noise}loss=12\nloss=2\n"
     assert pairs(read(regex(), tmp_path, text)) == [(1, 1), (2, 2)]
+    fetcher = regex()
+    assert read(fetcher, tmp_path, more, running=True) == []
+    assert pairs(read(fetcher, tmp_path, text, running=True)) == [(1, 1), (2, 2)]
 
 
 def test_regex_without_a_match_is_asked_for_again(tmp_path: Path) -> None:
@@ -275,9 +284,11 @@ def test_a_rewritten_file_is_read_from_its_start(tmp_path: Path, text: str) -> N
 def test_a_replaced_or_removed_file_is_read_anew(tmp_path: Path) -> None:
     fetcher = jsonl()
     read(fetcher, tmp_path, lines(1, 2), running=True)
-    (tmp_path / "new").write_text(lines(1, 2) + lines(5))
+    (tmp_path / FILE).write_text(lines(1) + "\n" * 2000)
+    assert pairs(fetcher.fetch(ask(tmp_path, running=True))) == [(1, 1)]
+    (tmp_path / "new").write_text(lines(7) + "\n" * 2000)
     os.replace(tmp_path / "new", tmp_path / FILE)
-    assert pairs(fetcher.fetch(ask(tmp_path, running=True))) == [(1, 1), (2, 2), (3, 5)]
+    assert pairs(fetcher.fetch(ask(tmp_path, running=True))) == [(1, 7)]
     (tmp_path / FILE).unlink()
     assert list(fetcher.fetch(ask(tmp_path, running=True))) == []
 
@@ -292,7 +303,7 @@ def test_points_given_are_not_changed_by_later_polls(tmp_path: Path) -> None:
 
 
 def test_reading_is_bounded_in_time_and_carries_on(tmp_path: Path) -> None:
-    ticks = iter(range(0, 1000, 7))  # every look at the clock takes 7 of the 10 seconds
+    ticks = iter(range(0, 1000, 14))  # every look at the clock takes 14 of the 20 seconds
     fetcher = JsonlFetcher(JsonlOptions(path=FILE), clock=lambda: next(ticks))
     padding = " " * 1000
     (tmp_path / FILE).write_text("".join(f'{{"loss": {n}}}{padding}\n' for n in range(3000)))
