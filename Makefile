@@ -1,0 +1,55 @@
+# The targets below; `make` alone prints them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The trial scripts of the examples are started with this environment's Python.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench sweep sim fix clean
+
+help: ## print the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable '.[examples]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(INSTALL) --editable '.[examples,test]'
+	touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(INSTALL) --editable '.[examples,test,check]'
+	touch $@
+
+run: $(VENV)/.run ## install, then tune a model on scikit-learn's digits
+	schedd run configs/digits.yaml
+
+test: $(VENV)/.test ## install, then run the tests
+	pytest
+
+check: $(VENV)/.check ## ruff, mypy, import-linter
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+
+sim: $(VENV)/.test ## the simulation, with 20 000 histories
+	SCHEDD_HISTORIES=20000 pytest tests/test_simulation.py
+
+sweep: $(VENV)/.test ## kill the real thing at every system call, twice too (an hour)
+	pytest -m sweep
+
+bench: $(VENV)/.test ## speed, side by side with the peers, in a venv of their own
+	python tests/benchmarks/run.py
+
+fix: $(VENV)/.check ## format, and mend what can be mended by itself
+	ruff check --fix
+	ruff format
+
+clean: ## remove what the targets made, experiments of yours left alone
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache
