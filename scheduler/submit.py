@@ -23,7 +23,7 @@ def submit(store: Store, definition: ExperimentDefinition, now: float) -> Experi
     """
     found = store.find(definition.name)
     if found is None:
-        store.create(definition, trials_dir(store, definition), now)
+        store.create(definition, trials_dir(store.url, definition), now)
     else:
         _adjust(store, found, definition, now)
     stored = store.find(definition.name)
@@ -31,11 +31,11 @@ def submit(store: Store, definition: ExperimentDefinition, now: float) -> Experi
     return stored
 
 
-def trials_dir(store: Store, definition: ExperimentDefinition) -> Path:
+def trials_dir(url: str, definition: ExperimentDefinition) -> Path:
     """Return the folder of an experiment's trials: beside the database unless told otherwise."""
     if definition.runner.trials_dir:
         return Path(definition.runner.trials_dir).absolute()
-    return database_path(store.url).parent / f"{definition.name}.trials"
+    return database_path(url).parent / f"{definition.name}.trials"
 
 
 def differences(before: ExperimentDefinition, after: ExperimentDefinition) -> list[str]:
@@ -43,18 +43,23 @@ def differences(before: ExperimentDefinition, after: ExperimentDefinition) -> li
     return _differing(before.model_dump(by_alias=True), after.model_dump(by_alias=True), "")
 
 
-def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
-    changed = [
-        key
-        for key in differences(found.definition, definition)
-        if key.split(".")[0] not in IGNORED
-    ]
+def changes(before: ExperimentDefinition, after: ExperimentDefinition) -> list[str]:
+    """Return the dotted keys that a later run sets anew.
+
+    Raises :class:`DefinitionChanged` where one of them cannot change.
+    """
+    changed = [key for key in differences(before, after) if key.split(".")[0] not in IGNORED]
     fixed = [key for key in changed if key.split(".")[0] not in MAY_CHANGE]
     if fixed:
         raise DefinitionChanged(
-            f"the stored experiment {definition.name!r} has another {', '.join(fixed)}; "
+            f"the stored experiment {after.name!r} has another {', '.join(fixed)}; "
             "give the new one a name of its own"
         )
+    return changed
+
+
+def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
+    changed = changes(found.definition, definition)
     if changed and not store.is_driven(definition.name):
         store.redefine(found, definition, now, f"changed: {', '.join(changed)}")
 

@@ -74,7 +74,7 @@ class Store:
 
     def create(self, definition: ExperimentDefinition, trials_dir: Path, now: float) -> None:
         """Store a new experiment with its status quo and hand-written arms as first trials."""
-        trials = _first_trials(definition, now)
+        trials = first_trials(definition, now)
         event = Event(now, "experiment_created", f"{definition.name}: {len(trials)} arms given")
         with self.writing() as connection:
             values = {
@@ -137,20 +137,12 @@ class Store:
         with self.writing() as connection:
             if _retry_wanted(connection, experiment.id):
                 _reopen(connection, experiment.id)
-            query = select(schema.experiment).where(schema.experiment.c.id == experiment.id)
-            row = connection.execute(query).mappings().one()
-            lease = select(schema.lease.c.seconds).where(
-                schema.lease.c.experiment_id == experiment.id
-            )
-            return ExperimentState(
-                definition=ExperimentDefinition.model_validate_json(row["definition"]),
-                status=ExperimentStatus(row["status"]),
-                stop=rows.verdict_of(row["stop"]),
-                active=_active(connection, experiment.id),
-                tally=_tally(connection, experiment.id),
-                outcomes=_outcomes(connection, experiment.id),
-                seconds=connection.execute(lease).scalar_one_or_none() or 0.0,
-            )
+            return _state(connection, experiment.id)
+
+    def peek(self, experiment: Experiment) -> ExperimentState:
+        """Return where an experiment stands; change nothing."""
+        with self.reading() as connection:
+            return _state(connection, experiment.id)
 
     def commit(
         self, lease: leases.Lease, state: ExperimentState, changes: Changes, clock: str
@@ -237,6 +229,21 @@ class Store:
         """Reads of one moment."""
         with translated(self.url), self.engine.connect() as connection, connection.begin():
             yield connection
+
+
+def _state(connection: Connection, experiment_id: int) -> ExperimentState:
+    query = select(schema.experiment).where(schema.experiment.c.id == experiment_id)
+    row = connection.execute(query).mappings().one()
+    lease = select(schema.lease.c.seconds).where(schema.lease.c.experiment_id == experiment_id)
+    return ExperimentState(
+        definition=ExperimentDefinition.model_validate_json(row["definition"]),
+        status=ExperimentStatus(row["status"]),
+        stop=rows.verdict_of(row["stop"]),
+        active=_active(connection, experiment_id),
+        tally=_tally(connection, experiment_id),
+        outcomes=_outcomes(connection, experiment_id),
+        seconds=connection.execute(lease).scalar_one_or_none() or 0.0,
+    )
 
 
 def trials_at(
@@ -366,7 +373,8 @@ def _experiment(row: Mapping[Any, Any]) -> Experiment:
     )
 
 
-def _first_trials(definition: ExperimentDefinition, now: float) -> list[Trial]:
+def first_trials(definition: ExperimentDefinition, now: float) -> list[Trial]:
+    """Return the trials of the arms that are given: the status quo first."""
     given = [(arm.name, arm.parameters) for arm in definition.arms]
     if definition.status_quo:
         given.insert(0, (STATUS_QUO, definition.status_quo.parameters))
