@@ -50,6 +50,7 @@ bench: $(VENV)/.test ## speed, side by side with the peers, in a venv of their o
 fix: $(VENV)/.check ## format, and mend what can be mended by itself
 	ruff check --fix
 	ruff format
+	python tests/diagram.py
 
 clean: ## remove what the targets made, experiments of yours left alone
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

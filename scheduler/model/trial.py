@@ -38,14 +38,11 @@ class TrialStatus(StrEnum):
 
 
 TRANSITIONS: Mapping[TrialStatus, frozenset[TrialStatus]] = {
-    TrialStatus.CANDIDATE: frozenset(
-        {TrialStatus.STAGED, TrialStatus.ABANDONED, TrialStatus.FAILED}
-    ),
+    TrialStatus.CANDIDATE: frozenset({TrialStatus.STAGED, TrialStatus.ABANDONED}),
     TrialStatus.STAGED: frozenset(
         {
             TrialStatus.CANDIDATE,
             TrialStatus.RUNNING,
-            TrialStatus.COMPLETED,
             TrialStatus.FAILED,
             TrialStatus.ABANDONED,
         }
