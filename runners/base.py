@@ -89,7 +89,7 @@ class JobRef:
 
     name: str
     job_id: str | None
-    """What :meth:`Runner.submit` or :meth:`Runner.poll` gave; ``None`` where no answer was seen."""
+    """What ``submit`` or ``poll`` gave; ``None`` where no answer was ever seen."""
     directories: tuple[Path, ...]
     """The tasks' folders, in order."""
 
@@ -104,8 +104,8 @@ class JobReport:
     state: JobState
     job_id: str | None = None
     reason: str | None = None
-    """A machine-readable cause, where there is one: ``OOM``, ``TIMEOUT``, ``NODE_FAIL``, ``PREEMPTED``,
-    ``EXIT_CODE``, ``SIGNAL``, ``LOST``."""
+    """A machine-readable cause, where there is one: ``OOM``, ``TIMEOUT``, ``NODE_FAIL``,
+    ``PREEMPTED``, ``EXIT_CODE``, ``SIGNAL``, ``LOST``."""
     message: str = ""
     """One sentence for people: why it waits, or how it ended."""
     exit_code: int | None = None
@@ -156,7 +156,8 @@ class Runner(ABC):
         """Report on ``refs`` by name, in as few calls of the backend as possible.
 
         A name that is absent from the answer is one of which nothing is known now: it changes
-        nothing. Raises :class:`Unavailable` where nothing is known of any.
+        nothing. LOST of a job with an id states that nothing of it will ever run; of one without,
+        only that nothing has. Raises :class:`Unavailable` where nothing is known of any.
         """
 
     @abstractmethod
