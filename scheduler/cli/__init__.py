@@ -1,9 +1,13 @@
 """The command line. A verb is imported when it is called, so that --help answers at once."""
 
+import os
 import sys
 from importlib import import_module
 
 import click
+
+INTERRUPTED = 130
+READER_GONE = 141
 
 VERBS = {
     "run": ("scheduler.cli.drive", "Run an experiment to its end, or go on with it."),
@@ -47,6 +51,14 @@ class Verbs(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
 
+    def invoke(self, ctx: click.Context) -> None:
+        """Run a verb; leave quietly where whoever reads its output has seen enough."""
+        try:
+            super().invoke(ctx)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
+            ctx.exit(READER_GONE)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -74,8 +86,14 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; turn errors of a user into one sentence and an exit status."""
     try:
-        cli(prog_name="schedd")
+        status = cli(prog_name="schedd", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = INTERRUPTED
     except Exception as error:
         from scheduler.cli.errors import report
 
-        sys.exit(report(error))
+        status = report(error)
+    sys.exit(status)

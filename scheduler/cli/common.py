@@ -2,20 +2,49 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TypeVar
 
 import click
 
 from scheduler import registry
+from scheduler.cli.refused import Refused
 from scheduler.config.load import load_file
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.storage import read
 from scheduler.storage.store import Experiment, Store
 
 DEFAULT_STORAGE = "sqlite:///schedd.db"
+LARGEST = 2**53
+"""Above any index and any count; a database takes no number of any size."""
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A trial that a verb is about."""
+
+    store: Store
+    experiment: Experiment
+    record: read.TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a long list is wanted."""
+
+    offset: int
+    limit: int | None
+    last: int | None
+
+    def start(self, count: Callable[[], int]) -> int:
+        """Return how many items to skip, in a list of ``count()``."""
+        return self.offset if self.last is None else max(0, count() - self.last)
 
 
 def storage_option(function: F) -> F:
@@ -38,6 +67,36 @@ def name_argument(function: F) -> F:
     return click.argument("name", metavar="[NAME]", required=False)(function)
 
 
+def trial_argument(function: F) -> F:
+    """Add the arguments that say which trial is meant."""
+    function = click.option(
+        "--experiment", "-e", metavar="NAME", help="Needed where the store holds several."
+    )(function)
+    return click.argument("index", metavar="N", type=click.IntRange(0, LARGEST))(function)
+
+
+def page_options(function: F) -> F:
+    """Add the options that say which part of a long list is wanted, as the argument ``page``."""
+
+    @wraps(function)
+    def paged(*, offset: int, limit: int | None, last: int | None, **others: Any) -> None:
+        if last is not None and (limit is not None or offset):
+            raise click.UsageError("--last goes with neither --limit nor --offset")
+        function(page=Page(offset, limit, last), **others)
+
+    count = click.IntRange(0, LARGEST)
+    options = (
+        click.option("--offset", type=count, default=0, metavar="N", help="Skip the first N."),
+        click.option("--limit", type=count, metavar="N", help="At most N."),
+        click.option("--last", type=count, metavar="N", help="Only the last N."),
+    )
+    decorated: Any = paged
+    for option in reversed(options):
+        decorated = option(decorated)
+    result: F = decorated
+    return result
+
+
 def storage_url(option: str | None, definition: ExperimentDefinition | None = None) -> str:
     """Return the URL of the store: the option, the file, the environment, or the default."""
     of_file = definition.storage if definition else None
@@ -52,7 +111,7 @@ def load(file: str) -> ExperimentDefinition:
 def find(storage: str | None, name: str | None) -> tuple[Store, Experiment]:
     """Return the store and the experiment that is meant: by name, by file, or the only one.
 
-    Raises click.UsageError where that is none or several, and StorageError.
+    Raises Refused where that is none or several, and StorageError.
     """
     definition = load(name) if name and name.endswith((".yaml", ".yml")) else None
     store = Store.open(storage_url(storage, definition))
@@ -61,16 +120,45 @@ def find(storage: str | None, name: str | None) -> tuple[Store, Experiment]:
     if wanted is None:
         if len(names) != 1:
             listed = ", ".join(names) or "none"
-            raise click.UsageError(f"name an experiment; {store.url} holds {listed}")
+            raise Refused(f"name an experiment; {store.url} holds {listed}")
         wanted = names[0]
     found = store.find(wanted)
     if found is None:
         near = get_close_matches(wanted, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; {store.url} holds {len(names)}"
-        raise click.UsageError(f"there is no experiment {wanted!r}{hint}")
+        raise Refused(f"there is no experiment {wanted!r}{hint}")
     return store, found
+
+
+def find_trial(storage: str | None, name: str | None, index: int) -> Found:
+    """Return the trial that is meant, and where it was found.
+
+    Raises Refused where there is none, and as :func:`find` does.
+    """
+    store, experiment = find(storage, name)
+    record = read.trial(store, experiment.id, index)
+    if record is None:
+        there = read.count_trials(store, experiment.id)
+        held = f"its trials are 0 to {there - 1}" if there else "it has no trial yet"
+        raise Refused(f"{experiment.definition.name} has no trial {index}; {held}")
+    return Found(store, experiment, record)
+
+
+def storage_words(store: Store) -> str:
+    """Return the option that names the store, where a command would not find it by itself."""
+    return "" if store.url == storage_url(None) else f" --storage {store.url}"
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print values as a JSON array, one after the other."""
+    opening = "[\n"
+    for value in values:
+        text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+        click.echo(f"{opening}{indent(text, '  ')}", nl=False)
+        opening = ",\n"
+    click.echo("[]" if opening == "[\n" else "\n]")
 
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+    click.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))

@@ -95,17 +95,12 @@ def _drive(store: Store, experiment: Experiment, driven: Driven) -> NoReturn:
         running = driven.loop.state.pending
         click.echo(
             f"Interrupted. {running} trials are left alone; go on with: schedd resume {name}"
-            f"{_storage_words(store)}",
+            f"{common.storage_words(store)}",
             err=True,
         )
         sys.exit(INTERRUPTED)
     finally:
         driven.release()
-    click.echo(summary(driven.loop.state, _storage_words(store)))
+    click.echo(summary(driven.loop.state, common.storage_words(store)))
     failed = driven.loop.state.status is ExperimentStatus.FAILED
     sys.exit(ENDED_BY_FAILURES if failed else 0)
-
-
-def _storage_words(store: Store) -> str:
-    """Return the option that names the store, where a command would not find it by itself."""
-    return "" if store.url == common.storage_url(None) else f" --storage {store.url}"

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
@@ -27,8 +27,9 @@ class Progress:
                 self.line(f"{_time(event.time)} {event_line(event)}{_metrics(state, event)}")
 
     def line(self, text: str) -> None:
-        """Print one line."""
-        print(text, file=self._stream, flush=True)
+        """Print one line. A full disk or a closed pipe behind the stream never ends a run."""
+        with suppress(OSError):
+            print(text, file=self._stream, flush=True)
 
 
 class Bar(Progress):

@@ -102,30 +102,33 @@ def curves(store: Store, record: TrialRecord, experiment_id: int) -> tuple[Obser
         return tuple(map(rows.observation_of, connection.execute(query).mappings()))
 
 
+def count_events(store: Store, experiment_id: int, trial_index: int | None = None) -> int:
+    """Return how many events there are."""
+    query = select(func.count()).where(*_events_of(experiment_id, trial_index))
+    with store.reading() as connection:
+        return connection.execute(query).scalar_one()
+
+
 def events(
     store: Store,
     experiment_id: int,
     trial_index: int | None = None,
     *,
+    offset: int = 0,
     limit: int | None = None,
-    last: int | None = None,
 ) -> Iterator[Event]:
-    """Yield events, oldest first: all, the first ``limit`` or the ``last`` ones."""
-    c = schema.event.c
-    where = [c.experiment_id == experiment_id]
-    where += [c.trial_index == trial_index] if trial_index is not None else []
+    """Yield events, oldest first."""
+    where, c = _events_of(experiment_id, trial_index), schema.event.c
     after, left = -1, limit
-    if last is not None:
-        after, left = _before_last(store, where, last), last
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-        query = select(schema.event).where(*where, c.id > after).order_by(c.id).limit(size)
+        query = select(schema.event).where(*where, c.id > after).order_by(c.id)
         with store.reading() as connection:
-            page = connection.execute(query).mappings().all()
+            page = connection.execute(query.offset(offset).limit(size)).mappings().all()
         yield from map(rows.event_of, page)
         if len(page) < size:
             return
-        after = page[-1]["id"]
+        after, offset = page[-1]["id"], 0
         left = None if left is None else left - size
 
 
@@ -173,13 +176,19 @@ def _metrics(
     return found
 
 
-def _before_last(store: Store, where: list[ColumnElement[bool]], last: int) -> int:
-    """Return the id of the event before the ``last`` ones; -1 where there is none."""
+def _events_of(experiment_id: int, trial_index: int | None) -> list[ColumnElement[bool]]:
     c = schema.event.c
-    query = select(c.id).where(*where).order_by(c.id.desc()).offset(last).limit(1)
-    with store.reading() as connection:
-        found = connection.execute(query).scalar_one_or_none()
-    return -1 if found is None else found
+    if trial_index is None:
+        return [_in_order_of_id(experiment_id)]
+    return [c.experiment_id == experiment_id, c.trial_index == trial_index]
+
+
+def _in_order_of_id(experiment_id: int) -> ColumnElement[bool]:
+    """Return the condition on the experiment that keeps SQLite from sorting all of its events.
+
+    The index by trial would be chosen otherwise; a sum is in no index.
+    """
+    return schema.event.c.experiment_id + 0 == experiment_id
 
 
 _BAD = ("runner_unavailable", "generation_failed")
@@ -194,7 +203,7 @@ def _trouble(connection: Connection, experiment_id: int) -> Event | None:
 
 def _last_event(connection: Connection, experiment_id: int, kinds: Sequence[str]) -> Event | None:
     c = schema.event.c
-    query = select(schema.event).where(c.experiment_id == experiment_id)
+    query = select(schema.event).where(_in_order_of_id(experiment_id))
     query = query.where(c.kind.in_(kinds)) if kinds else query
     row = connection.execute(query.order_by(c.id.desc()).limit(1)).mappings().one_or_none()
     return rows.event_of(row) if row else None

@@ -1,0 +1,74 @@
+"""The verbs that a person steers with: stop, abandon, retry. Whoever drives carries them out."""
+
+import time
+
+import click
+
+from scheduler.cli import common
+from scheduler.cli.refused import Refused
+from scheduler.model.experiment import ExperimentStatus
+from scheduler.reconcile import RETRIABLE
+from scheduler.storage import read
+from scheduler.storage.store import Experiment, Store
+
+
+@click.command()
+@common.name_argument
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept.")
+@common.storage_option
+def stop(name: str | None, reason: str, storage: str | None) -> None:
+    """End an experiment; cancel what runs.
+
+    Trials that have not ended become ABANDONED. Ctrl-C on schedd run leaves them alone instead.
+    """
+    store, experiment = common.find(storage, name)
+    if experiment.status is not ExperimentStatus.RUNNING:
+        name = experiment.definition.name
+        raise Refused(f"{name} has ended already: it is {experiment.status}")
+    _ask(store, experiment, "stop", None, reason)
+
+
+@click.command()
+@common.trial_argument
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept.")
+@common.storage_option
+def abandon(index: int, experiment: str | None, reason: str, storage: str | None) -> None:
+    """Give up a trial.
+
+    Its job is cancelled. It becomes ABANDONED, which is no failure and is not learned from.
+    """
+    found = common.find_trial(storage, experiment, index)
+    trial = found.record.trial
+    if trial.status.is_final:
+        raise Refused(f"trial {index} has ended already: it is {trial.status}")
+    _ask(found.store, found.experiment, "abandon", index, reason)
+
+
+@click.command()
+@common.trial_argument
+@common.storage_option
+def retry(index: int, experiment: str | None, storage: str | None) -> None:
+    """Send a failed or abandoned trial back for a new attempt.
+
+    The same arms, a folder of its own, and fresh budgets for retries. An experiment that has
+    ended goes on for it.
+    """
+    found = common.find_trial(storage, experiment, index)
+    status = found.record.trial.status
+    if status not in RETRIABLE:
+        kinds = " or ".join(RETRIABLE)
+        raise Refused(f"trial {index} is {status}; only a trial that is {kinds} can be retried")
+    _ask(found.store, found.experiment, "retry", index, "")
+
+
+def _ask(store: Store, experiment: Experiment, verb: str, index: int | None, reason: str) -> None:
+    """Note the command; say when it takes effect."""
+    store.command(experiment.id, verb, index, reason, time.time())
+    name = experiment.definition.name
+    what = f"{verb} {name}" if index is None else f"{verb} trial {index} of {name}"
+    if store.is_driven(name):
+        driver = read.surroundings(store, experiment.id).driver
+        click.echo(f"{what}: takes effect at the next tick of {driver}")
+        return
+    words = common.storage_words(store)
+    click.echo(f"{what}: nobody drives it; takes effect with: schedd resume {name}{words}")

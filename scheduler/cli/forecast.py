@@ -1,0 +1,121 @@
+"""The next trials of an experiment, as its loop would make them; nothing is stored or deployed."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from runners.base import RunnerError
+from scheduler import candidates, registry
+from scheduler.cli.refused import Refused
+from scheduler.generation.protocol import GenerationReply, GenerationRequest
+from scheduler.generation.worker import WorkerGenerator
+from scheduler.jobs import job_of
+from scheduler.model.base import Value
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import ExperimentState, Tally, evolve
+from scheduler.model.trial import Trial, TrialStatus
+from scheduler.storage.engine import database_path
+from scheduler.storage.store import Experiment, Store, first_trials
+from scheduler.submit import changes, trials_dir
+
+NO_TOKEN = "0" * 8
+"""Stands in the names of jobs where the experiment's own token is not drawn yet."""
+LOOK = 1.0
+"""Seconds after which the generator is asked whether it is late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Everything that the next trials follow from."""
+
+    state: ExperimentState
+    trials_dir: Path
+    token: str = NO_TOKEN
+    data: candidates.Data = ()
+    """Of completed arms."""
+    seen: tuple[Mapping[str, Value], ...] = ()
+    """All arms there are."""
+
+
+def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
+    """Return the outlook of a file: of what is stored under its name, or of a new experiment.
+
+    Raises DefinitionChanged where the stored one could not go on with this file.
+    """
+    if database_path(url).exists():
+        store = Store.open(url)
+        found = store.find(definition.name)
+        if found is not None:
+            changes(found.definition, definition)
+            return of_stored(store, found)
+    return of_new(definition, trials_dir(url, definition))
+
+
+def of_new(definition: ExperimentDefinition, root: Path) -> Outlook:
+    """Return the outlook of an experiment that was never run."""
+    trials = first_trials(definition, 0.0)
+    active = {trial.index: trial for trial in trials}
+    state = ExperimentState(definition, active=active, tally=Tally(created=len(trials)))
+    return Outlook(state, root)
+
+
+def of_stored(store: Store, experiment: Experiment) -> Outlook:
+    """Return the outlook of a stored experiment."""
+    state = store.peek(experiment)
+    data = store.measured(experiment.id) if candidates.needs_data(state) else ()
+    return Outlook(state, experiment.trials_dir, experiment.token, data, store.arms(experiment.id))
+
+
+def next_trials(outlook: Outlook, count: int) -> Iterator[Trial]:
+    """Yield the next trials: those that wait, and then new ones, at most ``count``.
+
+    Raises Refused where no arm can be proposed.
+    """
+    state = outlook.state
+    waiting = [t for t in state.active.values() if t.status is TrialStatus.CANDIDATE][:count]
+    yield from waiting
+    missing = min(count - len(waiting), state.definition.trials.total_trials - state.tally.created)
+    if missing > 0:
+        yield from islice(_proposed(outlook), missing)
+
+
+def rendered(outlook: Outlook, trial: Trial) -> str:
+    """Return what the runner would deploy. Raises Refused where it cannot say."""
+    definition = outlook.state.definition
+    runner = registry.build_runner(definition, lambda: None)
+    try:
+        return runner.render(job_of(definition, trial, outlook.trials_dir, outlook.token))
+    except RunnerError as error:
+        raise Refused(str(error)) from None
+    finally:
+        runner.close()
+
+
+def _proposed(outlook: Outlook) -> Iterator[Trial]:
+    """Yield new trials, each conditioned on those before, until the search space is exhausted."""
+    state, wake = outlook.state, threading.Event()
+    generator = WorkerGenerator(wake.set)
+    try:
+        while True:
+            request = candidates.request(state, 1, outlook.data, outlook.seen)
+            arrived = candidates.arrivals(state, _reply(generator, wake, request), 0.0)
+            if not arrived.trials:
+                return
+            yield from arrived.trials
+            state = evolve(state, arrived)
+    finally:
+        generator.close()
+
+
+def _reply(
+    generator: WorkerGenerator, wake: threading.Event, request: GenerationRequest
+) -> GenerationReply:
+    generator.ask(request)
+    while (reply := generator.reply()) is None:
+        wake.wait(LOOK)
+        wake.clear()
+    if isinstance(reply, str):
+        raise Refused(f"no arm can be proposed: {reply}")
+    return reply
