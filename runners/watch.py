@@ -28,12 +28,20 @@ class Watch:
         return key in self._watched
 
     def add(self, key: str, pidfd: int) -> None:
-        """Watch ``pidfd``, which is ours from now on; where it has ended, that is news too."""
-        if self._epoll is None:
-            self._epoll = self._start()
-        self._keys[pidfd] = key
+        """Watch ``pidfd``, which is ours from now on; where it has ended, that is news too.
+
+        Raises OSError where it cannot be watched; then it is not among the watched.
+        """
+        try:
+            if self._epoll is None:
+                self._epoll = self._start()
+            self._keys[pidfd] = key  # before its end can be news
+            self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+        except (OSError, RuntimeError):  # the latter: no thread can be started
+            self._keys.pop(pidfd, None)
+            os.close(pidfd)
+            raise
         self._watched.add(key)
-        self._epoll.register(pidfd, select.EPOLLIN | select.EPOLLONESHOT)
 
     def news(self) -> list[str]:
         """Return the keys of the processes that ended since the last call, and forget them."""
