@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from scheduler.storage import schema
@@ -36,16 +36,21 @@ class Lease:
 
         Raises :class:`LeaseLost`.
         """
-        ours = update(schema.lease).where(
-            schema.lease.c.experiment_id == self.experiment_id,
-            schema.lease.c.epoch == self.epoch,
-        )
-        if connection.execute(ours.values(seconds=seconds, clock=clock)).rowcount != 1:
+        ours = {"experiment": self.experiment_id, "held": self.epoch}
+        values = {"seconds": seconds, "clock": clock}
+        if connection.execute(_GUARD, {**ours, **values}).rowcount != 1:
             raise LeaseLost("another process took the experiment over")
 
     def release(self) -> None:
         """Let the next one drive. May be called twice."""
         self._lock.close()
+
+
+# Made once: to make a statement takes longer than to run it.
+_GUARD = update(schema.lease).where(
+    schema.lease.c.experiment_id == bindparam("experiment"),
+    schema.lease.c.epoch == bindparam("held"),
+)
 
 
 def acquire(engine: Engine, path: Path, experiment_id: int, name: str, now: float) -> Lease:

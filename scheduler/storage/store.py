@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Table,
     and_,
+    bindparam,
     func,
     insert,
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
@@ -39,6 +36,7 @@ from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
 from scheduler.storage import lease as leases
 from scheduler.storage import rows, schema
 from scheduler.storage.engine import database_path, open_engine, translated
+from scheduler.storage.write import write
 
 MeasuredArms = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
 """Parameters of each completed arm, with metric -> (mean, standard error)."""
@@ -88,7 +86,7 @@ class Store:
             result = connection.execute(insert(schema.experiment), values)
             (experiment_id,) = result.inserted_primary_key or (0,)
             changes = Changes(trials=tuple(trials), events=(event,))
-            _write(connection, int(experiment_id), changes, created=0)
+            write(connection, int(experiment_id), changes, created=0)
 
     def find(self, name: str) -> Experiment | None:
         """Return an experiment by name."""
@@ -112,7 +110,7 @@ class Store:
             values = {"definition": definition.canonical()}
             where = schema.experiment.c.id == experiment.id
             connection.execute(update(schema.experiment).where(where).values(values))
-            _write(connection, experiment.id, Changes(events=(event,)), created=0)
+            write(connection, experiment.id, Changes(events=(event,)), created=0)
             _reopen(connection, experiment.id)
 
     def acquire(self, experiment: Experiment, now: float) -> leases.Lease:
@@ -154,18 +152,12 @@ class Store:
         """
         with self.writing() as connection:
             lease.guard(connection, state.seconds, clock)
-            _write(connection, lease.experiment_id, changes, created=state.tally.created)
+            write(connection, lease.experiment_id, changes, created=state.tally.created)
 
     def commands(self, experiment_id: int) -> tuple[Command, ...]:
         """Return the commands that were not applied yet, oldest first."""
-        c = schema.command.c
-        query = (
-            select(c.id, c.verb, c.trial_index, c.reason)
-            .where(c.experiment_id == experiment_id, c.applied_at.is_(None))
-            .order_by(c.id)
-        )
         with self.reading() as connection:
-            found = connection.execute(query).all()
+            found = connection.execute(_COMMANDS, {"experiment": experiment_id}).all()
             if not found:
                 return ()
             wanted = [row.trial_index for row in found if row.trial_index is not None]
@@ -246,6 +238,17 @@ def _state(connection: Connection, experiment_id: int) -> ExperimentState:
     )
 
 
+# Asked at every tick, so it is made once: to make a statement takes longer than to run it.
+_COMMANDS = (
+    select(*(schema.command.c[name] for name in ("id", "verb", "trial_index", "reason")))
+    .where(
+        schema.command.c.experiment_id == bindparam("experiment"),
+        schema.command.c.applied_at.is_(None),
+    )
+    .order_by(schema.command.c.id)
+)
+
+
 def trials_at(
     connection: Connection, experiment_id: int, indexes: Iterable[int]
 ) -> dict[int, Trial]:
@@ -316,51 +319,6 @@ def _outcomes(connection: Connection, experiment_id: int) -> tuple[Outcome, ...]
     for row in connection.execute(query):
         means.setdefault((row.trial_index, row.arm_name), {})[row.metric] = row.mean
     return tuple(Outcome(index, arm, values) for (index, arm), values in means.items())
-
-
-def _write(connection: Connection, experiment_id: int, changes: Changes, created: int) -> None:
-    """Write everything in ``changes``; trials from index ``created`` on bring their arms."""
-    new = [t for t in changes.trials if t.index >= created]
-    arms = [row for t in new for row in rows.arm_rows(experiment_id, t)]
-    runs = [rows.generator_run_row(experiment_id, run) for run in changes.generator_runs]
-    _insert(connection, schema.generator_run, runs)
-    _put(connection, schema.trial, [rows.trial_row(experiment_id, t) for t in changes.trials])
-    _insert(connection, schema.arm, arms)
-    finals = [rows.observation_row(experiment_id, o) for o in changes.observations]
-    _put(connection, schema.observation, finals)
-    curves = [rows.observation_row(experiment_id, o) for o in changes.curves]
-    _put(connection, schema.curve, curves)
-    _insert(connection, schema.event, [rows.event_row(experiment_id, e) for e in changes.events])
-    if changes.commands:
-        applied = update(schema.command).where(schema.command.c.id.in_(changes.commands))
-        connection.execute(applied.values(applied_at=changes.time))
-    values: dict[str, Any] = {}
-    if changes.status:
-        values["status"] = changes.status
-    if changes.stop:
-        values["stop"] = rows.verdict_json(changes.stop)
-    if values:
-        where = schema.experiment.c.id == experiment_id
-        connection.execute(update(schema.experiment).where(where).values(values))
-
-
-def _insert(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
-    if values:
-        connection.execute(insert(table), values)
-
-
-@cache
-def _put_statement(table: Table) -> Insert:
-    statement = upsert(table)
-    keys = {column.name for column in table.primary_key}
-    values = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    return statement.on_conflict_do_update(index_elements=sorted(keys), set_=values)
-
-
-def _put(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
-    """Insert rows, or replace those with the same key."""
-    if values:
-        connection.execute(_put_statement(table), values)
 
 
 def _experiment(row: Mapping[Any, Any]) -> Experiment:
