@@ -14,6 +14,7 @@ from sqlalchemy import (
     Engine,
     and_,
     bindparam,
+    exists,
     func,
     insert,
     select,
@@ -307,13 +308,19 @@ def _tally(connection: Connection, experiment_id: int) -> Tally:
 
 
 def _outcomes(connection: Connection, experiment_id: int) -> tuple[Outcome, ...]:
-    t, o = schema.trial.c, schema.observation.c
+    t, o, a = schema.trial.c, schema.observation.c, schema.arm.c
     same = and_(t.experiment_id == o.experiment_id, t.index == o.trial_index)
+    its_arm = and_(
+        a.experiment_id == o.experiment_id,
+        a.trial_index == o.trial_index,
+        a.name == o.arm_name,
+    )
     query = (
         select(o.trial_index, o.arm_name, o.metric, o.mean)
         .join_from(schema.trial, schema.observation, same)
+        .join(schema.arm, its_arm)
         .where(t.experiment_id == experiment_id, t.status == TrialStatus.COMPLETED)
-        .order_by(t.completed_at, t.index)
+        .order_by(t.completed_at, t.index, a.position)
     )
     means: dict[tuple[int, str], dict[str, float]] = {}
     for row in connection.execute(query):
@@ -343,15 +350,23 @@ def first_trials(definition: ExperimentDefinition, now: float) -> list[Trial]:
 
 
 def _retry_wanted(connection: Connection, experiment_id: int) -> bool:
-    c = schema.command.c
+    """Whether the experiment has ended, and then a person sent one of its trials back."""
+    c, e = schema.command.c, schema.experiment.c
     query = select(c.id).where(
-        c.experiment_id == experiment_id, c.applied_at.is_(None), c.verb == "retry"
+        c.experiment_id == experiment_id,
+        c.applied_at.is_(None),
+        c.verb == "retry",
+        exists().where(e.id == experiment_id, e.status != ExperimentStatus.RUNNING),
     )
     return connection.execute(query.limit(1)).first() is not None
 
 
 def _reopen(connection: Connection, experiment_id: int) -> None:
-    """Let an experiment that has stopped go on."""
-    where = schema.experiment.c.id == experiment_id
+    """Let an experiment go on that has stopped; what came too late to stop it is void."""
+    e, c = schema.experiment.c, schema.command.c
+    has_ended = exists().where(e.id == experiment_id, e.status != ExperimentStatus.RUNNING)
+    late = (c.experiment_id == experiment_id, c.applied_at.is_(None), c.verb != "retry")
+    void = update(schema.command).where(*late, has_ended).values(applied_at=c.created_at)
+    connection.execute(void)
     values = {"status": ExperimentStatus.RUNNING, "stop": None}
-    connection.execute(update(schema.experiment).where(where).values(values))
+    connection.execute(update(schema.experiment).where(e.id == experiment_id).values(values))
