@@ -106,7 +106,7 @@ def _never_existed(trial: Trial, report: JobReport) -> bool:
 def _running(trial: Trial, report: JobReport, now: float) -> Trial:
     seen = {"job_id": report.job_id or trial.job_id, "job_state": report.state.value}
     if trial.status is TrialStatus.STAGED:
-        started_at = report.started_at or now
+        started_at = _within(trial.staged_at, report.started_at, now)
         return trial.move(TrialStatus.RUNNING, started_at=started_at, message="", **seen)
     return trial if _same(trial, seen) else trial.having(**seen)
 
@@ -123,6 +123,11 @@ def _waiting(trial: Trial, report: JobReport, now: float) -> Trial:
     return trial if _same(trial, seen) else trial.having(**seen)
 
 
+def _within(earliest: float | None, reported: float | None, now: float) -> float:
+    """Return a backend's time, held between two of ours: its clock may be off by years."""
+    return now if reported is None else min(max(reported, earliest or 0.0), now)
+
+
 def _same(trial: Trial, fields: dict[str, str | None]) -> bool:
     return all(getattr(trial, name) == value for name, value in fields.items())
 
@@ -132,11 +137,12 @@ def _succeeded(trial: Trial, report: JobReport, now: float) -> Trial:
     if trial.wish and trial.wish.status is TrialStatus.ABANDONED:
         return conclude(trial, trial.wish.status, trial.wish.reason, trial.wish.message, now)
     if trial.status is TrialStatus.STAGED:
-        trial = trial.move(TrialStatus.RUNNING, started_at=report.started_at or now)
+        started_at = _within(trial.staged_at, report.started_at, now)
+        trial = trial.move(TrialStatus.RUNNING, started_at=started_at)
     return trial.having(
         job_id=report.job_id or trial.job_id,
         job_state=report.state.value,
-        ended_at=report.ended_at or now,
+        ended_at=_within(trial.started_at, report.ended_at, now),
         exit_code=report.exit_code,
         wish=None,
         message="",
