@@ -18,10 +18,9 @@ from scheduler.model.experiment import (
     ExperimentStatus,
     Verdict,
     evolve,
-    outcomes_of,
 )
 from scheduler.model.observation import Observation
-from scheduler.model.strategy import current_node, nodes_of
+from scheduler.model.strategy import current_node, generator_of, nodes_of
 from scheduler.model.trial import Reason, Trial, TrialStatus, Wish
 from scheduler.stopping.criteria import verdict
 
@@ -59,13 +58,14 @@ class Decision:
 
 def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
     """Return what one tick does: move trials on, stop or go on, fill the free slots."""
+    seen = replace(seen, commands=_due(state, seen.commands))
     trials = dict(state.active)
     stop = _obey(trials, seen.commands, now) or state.stop
     for index, trial in trials.items():
         trials[index] = advance(trial, state.definition, _about(seen, index), now)
     if stop is None:
         changes = _changes(state, trials, seen, now)
-        stop = verdict(evolve(state, changes), outcomes_of(changes))
+        stop = verdict(evolve(state, changes), changes)
     if stop:
         _wind_down(trials, stop, now)
     submit = _resubmitted(trials, seen, now)
@@ -88,6 +88,15 @@ def _about(seen: Seen, index: int) -> About:
         cancelled=index in seen.cancelled,
         measurement=seen.measurements.get(index),
     )
+
+
+def _due(state: ExperimentState, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+    """Return the commands to carry out now: retries after a stop wait until it has ended."""
+    stops = [command.id for command in commands if command.verb == "stop"]
+    if state.stop is None and not stops:
+        return commands
+    since = min(stops) if state.stop is None else 0
+    return tuple(c for c in commands if c.verb != "retry" or c.id < since)
 
 
 def _obey(trials: dict[int, Trial], commands: tuple[Command, ...], now: float) -> Verdict | None:
@@ -185,8 +194,8 @@ class _Slots:
 def _wanted(state: ExperimentState, trials: Mapping[int, Trial]) -> int:
     """Return how many candidates to ask for, so that a free slot finds one waiting.
 
-    A model's candidates wait one at a time, and not at all where trials run one by one: each
-    would know less than it could.
+    A model's candidates wait one at a time, and not at all where trials run one by one or too
+    little is measured yet: each would know less than it could.
     """
     if state.exhausted:
         return 0
@@ -194,8 +203,9 @@ def _wanted(state: ExperimentState, trials: Mapping[int, Trial]) -> int:
     options = state.definition.trials
     waiting = sum(t.status is TrialStatus.CANDIDATE and t.attempt == 1 for t in trials.values())
     pending = sum(t.status.is_pending for t in trials.values())
+    learning = generator_of(node, len(state.outcomes)) == node.generator
     ahead = options.max_pending_trials if node.generator == "sobol" else 1
-    if node.generator != "sobol" and options.max_pending_trials == 1:
+    if node.generator != "sobol" and (options.max_pending_trials == 1 or not learning):
         ahead = 0
     limits = [
         options.max_pending_trials - pending + ahead - waiting,

@@ -4,21 +4,34 @@ from collections.abc import Sequence
 from statistics import quantiles
 
 from scheduler.model.best import best_outcome, is_feasible
-from scheduler.model.experiment import Criterion, ExperimentState, Verdict
+from scheduler.model.experiment import (
+    STATUS_QUO,
+    Changes,
+    Criterion,
+    ExperimentState,
+    Verdict,
+    outcomes_of,
+)
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import TrialStatus
 
 
-def verdict(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
+def verdict(state: ExperimentState, changes: Changes) -> Verdict | None:
     """Return the first criterion that holds, or None.
 
-    ``state`` is as it will be after this tick; ``new`` are the outcomes that came in with it.
+    ``state`` is as it will be after ``changes``. Failures, a goal and improvement are judged when
+    a trial ends: an experiment that people let go on is not stopped again by what stopped it.
     """
-    criteria = (_failure_rate, _goal, _improvement, _timeout, _total_trials, _exhausted)
+    if any(trial.status is TrialStatus.FAILED for trial in changes.trials):
+        failure_rate = _failure_rate(state)
+        if failure_rate:
+            return failure_rate
+    new = outcomes_of(changes)
+    criteria = (_goal, _improvement, _timeout, _total_trials, _exhausted)
     return next(filter(None, (criterion(state, new) for criterion in criteria)), None)
 
 
-def _failure_rate(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | None:
+def _failure_rate(state: ExperimentState) -> Verdict | None:
     """FAILED trials among those that ended by themselves, once there are enough of them."""
     policy = state.definition.failures
     failed = state.tally.count(TrialStatus.FAILED)
@@ -37,7 +50,8 @@ def _goal(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
     if goal is None:
         return None
     objective = next(o for o in state.definition.all_objectives if o.metric == goal.metric)
-    for outcome in new:
+    # With the status quo's values, arms that completed before it may turn out to be feasible.
+    for outcome in state.outcomes if any(o.arm_name == STATUS_QUO for o in new) else new:
         value = outcome.means.get(goal.metric)
         if value is None or objective.better(goal.value, value):
             continue
