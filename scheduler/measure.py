@@ -12,6 +12,7 @@ from metrics.base import (
     MetricError,
     Point,
     UnavailableMetric,
+    finite,
     reduce_points,
 )
 from scheduler.advance import Measurement
@@ -96,7 +97,7 @@ def _fetch(
     *,
     running: bool,
 ) -> Sequence[Point]:
-    """Fetch; a fetcher's own bug counts as unavailable, with its words."""
+    """Fetch finite values; a fetcher's own bug counts as unavailable, with its words."""
     request = FetchRequest(
         metric=metric,
         directory=place.directory,
@@ -105,7 +106,11 @@ def _fetch(
         placeholders=placeholders_of(definition, trial, place),
     )
     try:
-        return fetcher.fetch(request)
+        points = fetcher.fetch(request)
+        for point in points:
+            finite(point.mean, metric)
+            finite(point.sem or 0.0, f"the standard error of {metric}")
+        return points
     except MetricError:
         raise
     except Exception as error:  # a plugin must never end the loop
@@ -120,4 +125,7 @@ def _pooled(points: Iterator[Point]) -> Point:
     if len(found) == 1:
         return found[0]
     means = [p.mean for p in found]
-    return Point(fmean(means), stdev(means) / math.sqrt(len(means)))
+    try:
+        return Point(fmean(means), stdev(means) / math.sqrt(len(means)))
+    except OverflowError:
+        raise InvalidMetric(f"the mean of {means} is too large for a number") from None
