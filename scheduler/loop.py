@@ -24,7 +24,7 @@ from runners.base import (
 from scheduler import candidates
 from scheduler.advance import Measurement
 from scheduler.generation.protocol import Generator
-from scheduler.jobs import job_of, ref_of
+from scheduler.jobs import job_name, job_of, ref_of
 from scheduler.measure import curves, measure
 from scheduler.model.experiment import (
     Changes,
@@ -79,10 +79,10 @@ class World:
 
 @dataclass(slots=True)
 class Acts:
-    """How the last acts went, until a transaction has taken it up."""
+    """How the last acts went, by name of the job, until a transaction has taken it up."""
 
-    submissions: dict[int, str | RunnerError]
-    cancelled: set[int]
+    submissions: dict[str, str | RunnerError]
+    cancelled: set[str]
     events: list[Event]
 
 
@@ -93,7 +93,9 @@ class Loop:
         """Load the state; the lease is held."""
         self.world = world
         self.state = world.journal.load()
+        self._in_doubt = False
         self._acts = Acts({}, set(), [])
+        self._cancelled: dict[str, float] = {}
         self._submit_at_most = SUBMIT_AT_MOST
         self._last_tick = world.now()
         self._last_commit = 0.0
@@ -115,19 +117,30 @@ class Loop:
     def tick(self) -> tuple[Event, ...]:
         """Observe, decide, store, act; return what happened.
 
-        Raises what the journal raises: then nothing was stored and nothing was done, and the
-        next tick makes up for it.
+        Raises what the journal raises: then nothing was done that is not stored, and the next
+        tick makes up for it.
         """
         now = self.world.now()
+        if self._in_doubt:
+            self._load()
         self._count_time(now)
-        arrived = self._arrived(now)
+        arrived, exhausted = self._arrived(now)
         before = self.state
-        present = evolve(before, arrived)
+        present = replace(evolve(before, arrived), exhausted=exhausted)
         decision = decide(present, self._observe(present, now), now)
+        decision = replace(decision, cancel=self._not_cancelled_lately(decision.cancel, now))
         changes = merged(arrived, decision.changes, tuple(self._acts.events))
-        self._store(before, changes, now)
+        self._store(before, changes, bool(decision.cancel or decision.submit), now)
+        self.state = replace(self.state, exhausted=exhausted)
         self._act(decision, now)
         return changes.events
+
+    def _load(self) -> None:
+        """Take what is stored for what is so: a transaction that failed may have got through."""
+        known = self.state
+        seconds = max(known.seconds, (stored := self.world.journal.load()).seconds)
+        self.state = replace(stored, exhausted=known.exhausted, seconds=seconds)
+        self._in_doubt = False
 
     def _count_time(self, now: float) -> None:
         elapsed = max(0.0, now - self._last_tick)
@@ -136,33 +149,42 @@ class Loop:
 
     # -- observe
 
-    def _arrived(self, now: float) -> Changes:
-        """Take the generator's reply, if there is one, as new candidates.
+    def _arrived(self, now: float) -> tuple[Changes, bool]:
+        """Take the generator's reply, if there is one, as new candidates; say if it was the last.
 
         A reply that is not stored in the end is asked for again, and is the same again.
         """
+        exhausted = self.state.exhausted
         reply = self.world.generator.reply() if self.world.generator.busy else None
         if reply is None or self.state.stop is not None:
-            return Changes()
+            return Changes(), exhausted
         if isinstance(reply, str):
             self._generate_from = now + GENERATE_AGAIN_AFTER
-            return Changes(time=now, events=(Event(now, "generation_failed", reply),))
-        if reply.exhausted:
-            self.state = replace(self.state, exhausted=True)
-        return candidates.arrivals(self.state, reply, now)
+            return Changes(time=now, events=(Event(now, "generation_failed", reply),)), exhausted
+        return candidates.arrivals(self.state, reply, now), exhausted or reply.exhausted
 
     def _observe(self, state: ExperimentState, now: float) -> Seen:
         reports = self._poll(state, now)
         return Seen(
             reports=reports,
-            submissions=dict(self._acts.submissions),
-            cancelled=frozenset(self._acts.cancelled),
+            submissions=self._answers(state),
+            cancelled=frozenset(
+                index
+                for index, trial in state.active.items()
+                if self._name(trial) in self._cancelled
+            ),
             measurements=self._measurements(state, reports),
             curves=self._curves(state, now),
             commands=self.world.journal.commands(),
             max_jobs=self.world.runner.max_jobs,
             submit_at_most=self._submit_at_most,
         )
+
+    def _answers(self, state: ExperimentState) -> dict[int, str | RunnerError]:
+        """Return how the last submissions went, of attempts that are still the present ones."""
+        answers = self._acts.submissions
+        names = {index: self._name(trial) for index, trial in state.active.items()}
+        return {index: answers[name] for index, name in names.items() if name in answers}
 
     def _poll(self, state: ExperimentState, now: float) -> dict[int, JobReport]:
         """Ask the backend once for all jobs that have not ended, if its floor allows."""
@@ -172,14 +194,15 @@ class Loop:
         if not waiting:
             return {}
         self._last_poll = now
-        refs = {self._ref(trial).name: (trial.index, self._ref(trial)) for trial in waiting}
+        refs = {trial.index: self._ref(trial) for trial in waiting}
         try:
-            answers = self.world.runner.poll([ref for _, ref in refs.values()])
+            answers = self.world.runner.poll(list(refs.values()))
+            found = {i: answers[ref.name] for i, ref in refs.items() if ref.name in answers}
         except Exception as error:  # a plugin must never end the loop
             self._note_unreachable(error, now)
             return {}
         self._note_reachable(now)
-        return {refs[name][0]: report for name, report in answers.items() if name in refs}
+        return found
 
     def _measurements(
         self, state: ExperimentState, reports: Mapping[int, JobReport]
@@ -218,11 +241,15 @@ class Loop:
 
     # -- store
 
-    def _store(self, before: ExperimentState, changes: Changes, now: float) -> None:
-        """Commit; on failure keep what the acts said, for the next tick."""
-        if not changes and now - self._last_commit < HEARTBEAT:
+    def _store(self, before: ExperimentState, changes: Changes, acts: bool, now: float) -> None:
+        """Commit; on failure keep what the acts said, for the next tick.
+
+        An empty transaction before an act makes sure that the lease is still ours.
+        """
+        if not changes and not acts and now - self._last_commit < HEARTBEAT:
             self._acts = Acts({}, set(), [])
             return
+        self._in_doubt = True
         self.world.journal.commit(before, changes)
         self._last_commit = now
         self._acts = Acts({}, set(), [])
@@ -230,9 +257,12 @@ class Loop:
             key: mean for key, mean in self._curves_stored.items() if key[0] in before.active
         } | {_key(point): point.mean for point in changes.curves}
         if changes.commands:
-            self.state = replace(self.world.journal.load(), exhausted=before.exhausted)
+            self._load()
         else:
             self.state = evolve(before, changes)
+            self._in_doubt = False
+        names = {self._name(trial) for trial in self.state.active.values()}
+        self._cancelled = {n: at for n, at in self._cancelled.items() if n in names}
 
     # -- act
 
@@ -251,18 +281,24 @@ class Loop:
         except Exception as error:  # a plugin must never end the loop
             self._note_unreachable(error, now)
             return
-        self._acts.cancelled |= {trial.index for trial in trials}
+        self._acts.cancelled = {self._name(trial) for trial in trials}
+        self._cancelled |= dict.fromkeys(self._acts.cancelled, now)
+
+    def _not_cancelled_lately(self, trials: tuple[Trial, ...], now: float) -> tuple[Trial, ...]:
+        """Return those whose cancellation is to be asked for, perhaps again."""
+        since = now - self.state.definition.polling.interval
+        return tuple(t for t in trials if self._cancelled.get(self._name(t), since) <= since)
 
     def _submit(self, trials: tuple[Trial, ...]) -> None:
         """Submit, and note the answers for the next transaction; start slowly after a refusal."""
-        jobs = {trial.index: self._job(trial) for trial in trials}
+        jobs = [self._job(trial) for trial in trials]
+        names = [job.name for job in jobs]
         try:
-            answers = self.world.runner.submit(list(jobs.values()))
+            answers = dict(self.world.runner.submit(jobs))
         except Exception as error:  # a plugin must never end the loop
-            answers = dict.fromkeys((j.name for j in jobs.values()), _as_unavailable(error))
-        for index, job in jobs.items():
-            missing = Unavailable("the runner gave no answer for this job")
-            self._acts.submissions[index] = answers.get(job.name, missing)
+            answers = dict.fromkeys(names, _as_unavailable(error))
+        missing = Unavailable("the runner gave no answer for this job")
+        self._acts.submissions = {name: answers.get(name, missing) for name in names}
         given = self._acts.submissions.values()
         if any(isinstance(answer, Rejected) for answer in given):
             self._submit_at_most = 1
@@ -277,7 +313,14 @@ class Loop:
 
     # -- helpers
 
+    def _name(self, trial: Trial) -> str:
+        return job_name(trial, self.world.token)
+
     def _ref(self, trial: Trial) -> JobRef:
+        """Return how its job is asked for: with its id as soon as one was answered."""
+        answer = self._acts.submissions.get(self._name(trial))
+        if isinstance(answer, str):
+            trial = trial.having(job_id=answer)
         return ref_of(self.state.definition, trial, self.world.trials_dir, self.world.token)
 
     def _job(self, trial: Trial) -> Job:

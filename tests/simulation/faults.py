@@ -1,0 +1,88 @@
+"""Chance, faults and time of one history; all of it follows from the seed."""
+
+import random
+
+RATES = (0.02, 0.1, 0.3)
+FAULTS = (
+    "crash",
+    "commit_fails",
+    "commit_answer_lost",
+    "read_fails",
+    "submit_answer_lost",
+    "submit_dropped",
+    "submit_rejected",
+    "submit_breaks",
+    "submit_unanswered",
+    "ack_then_forget",
+    "poll_fails",
+    "poll_omits",
+    "poll_stale",
+    "poll_garbage",
+    "appears_late",
+    "cancel_fails",
+    "cancel_lost",
+    "cancel_slow",
+    "exit_code",
+    "oom",
+    "node_fail",
+    "preempted",
+    "requeued",
+    "vanishes",
+    "metrics_late",
+    "metrics_never",
+    "metrics_invalid",
+    "metrics_nan",
+    "fetch_fails",
+    "generation_fails",
+    "generation_slow",
+    "restart",
+    "takeover",
+    "command_stop",
+    "command_abandon",
+    "command_retry",
+    "budget",
+)
+RARE = {"command_stop": 0.1, "crash": 0.3, "budget": 0.5}
+"""Factors for what would otherwise leave little to look at."""
+
+
+class Crash(BaseException):
+    """The process is gone. No ``except Exception`` sees it."""
+
+
+class Violation(BaseException):
+    """What was promised does not hold. No ``except Exception`` sees it."""
+
+
+class Chance:
+    """Draws everything that a history leaves open. Swarm: each history has some of the faults."""
+
+    def __init__(self, seed: int, without: frozenset[str] = frozenset()) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.quiet = False
+        """Whether faults have stopped for good."""
+        self.now = 1_000_000.0
+        self.struck: dict[str, int] = {}
+        self.rates = {
+            fault: self.rng.choice(RATES) * RARE.get(fault, 1.0) * (self.rng.random() < 0.4)
+            for fault in FAULTS
+        }
+        self.rates.update(dict.fromkeys(without, 0.0))
+
+    def strikes(self, fault: str) -> bool:
+        """Whether the fault happens here."""
+        rate = self.rates[fault]
+        if self.quiet or not rate or self.rng.random() >= rate:
+            return False
+        self.struck[fault] = self.struck.get(fault, 0) + 1
+        return True
+
+    def point(self) -> None:
+        """Die here, perhaps."""
+        if self.strikes("crash"):
+            raise Crash
+
+    def of(self, name: str) -> random.Random:
+        """Return draws that depend on the seed and a name alone, not on what came before."""
+        return random.Random(f"{self.seed}/{name}")

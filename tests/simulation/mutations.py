@@ -1,0 +1,192 @@
+"""Bugs put in on purpose: each breaks one rule of the core, and the simulation must notice."""
+
+from dataclasses import replace
+
+import pytest
+
+from runners.base import JobReport, JobState, RunnerError, Unavailable
+from scheduler import advance, jobs, reconcile
+from scheduler.loop import Loop
+from scheduler.model.experiment import Changes, ExperimentState, evolve
+from scheduler.model.trial import Reason, TrialStatus
+from scheduler.storage.engine import StorageBusy
+from simulation.history import Parts
+from simulation.memory import MemoryJournal
+
+
+class SubmitsBeforeItStores(Loop):
+    """The job exists before anything says that it is wanted."""
+
+    def _store(self, before, changes, acts, now):
+        staged = [t for t in changes.trials if t.status is TrialStatus.STAGED and not t.job_id]
+        super()._submit(tuple(staged))
+        super()._store(before, changes, acts, now)
+
+
+class TakesSilenceForLoss(Loop):
+    """A job that is missing from an answer is taken for lost."""
+
+    def _poll(self, state, now):
+        waiting = (t for t in state.active.values() if t.status.is_pending and not t.ended_at)
+        lost = {t.index: JobReport(JobState.LOST) for t in waiting}
+        return lost | super()._poll(state, now)
+
+
+class TakesFailureForLoss(Loop):
+    """A backend that does not answer at all is taken to have lost all its jobs."""
+
+    def _note_unreachable(self, error, now):
+        for trial in self.state.active.values():
+            self._acts.submissions[self._name(trial)] = Unavailable("gone")
+        super()._note_unreachable(error, now)
+
+    def _answers(self, state):
+        return {}
+
+    def _poll(self, state, now):
+        before = self._unreachable
+        found = super()._poll(state, now)
+        if self._unreachable and not before:
+            pending = [i for i, t in state.active.items() if t.status is TrialStatus.RUNNING]
+            return dict.fromkeys(pending, JobReport(JobState.LOST))
+        return found
+
+
+class ActsOnWhatIsNotStored(Loop):
+    """A commit that failed is forgotten, and the acts follow all the same."""
+
+    def _store(self, before, changes, acts, now):
+        try:
+            super()._store(before, changes, acts, now)
+        except StorageBusy:
+            self.state = evolve(before, changes)
+
+
+class StoresNoObservations(Loop):
+    """A trial is complete and nobody knows its values."""
+
+    def _store(self, before, changes, acts, now):
+        super()._store(before, replace(changes, observations=()), acts, now)
+
+
+class AdoptsNothing(Loop):
+    """After a start, what has no job id yet is given up as if nothing had been submitted."""
+
+    def _poll(self, state, now):
+        found = super()._poll(state, now)
+        return {i: r for i, r in found.items() if state.active[i].job_id or i in self._mine}
+
+    @property
+    def _mine(self):
+        return self._answers(self.state)
+
+
+class TrustsItsMemory(Loop):
+    """A commit whose answer was lost is taken not to have happened."""
+
+    def _load(self):
+        self._in_doubt = False
+
+
+class ResubmitsWithoutTheLease(Loop):
+    """What changes nothing in the store is done without asking whose experiment it is."""
+
+    def _store(self, before, changes, acts, now):
+        super()._store(before, changes, False, now)
+
+
+class ForgetsWhenItEnded(Loop):
+    """The last reply of a generator counts even if its arms were not stored."""
+
+    def _arrived(self, now):
+        changes, exhausted = super()._arrived(now)
+        self.state = replace(self.state, exhausted=exhausted)
+        return changes, exhausted
+
+
+class Unfenced(MemoryJournal):
+    """Anyone may write, whatever the epoch."""
+
+    def commit(self, state: ExperimentState, changes: Changes) -> None:
+        """Write under the newest epoch."""
+        self.epoch = self.store.epoch
+        super().commit(state, changes)
+
+
+def _names_without_attempt(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(jobs, "job_name", lambda trial, token: f"schedd-{token[:8]}-t{trial.index}")
+
+
+def _unanswered_is_a_new_attempt(patch: pytest.MonkeyPatch) -> None:
+    acknowledged = advance._acknowledged
+
+    def again(trial, submission: str | RunnerError, now):
+        if isinstance(submission, Unavailable):
+            return advance._new_attempt(trial, {}, Reason.LOST, "no answer", now)
+        return acknowledged(trial, submission, now)
+
+    patch.setattr(advance, "_acknowledged", again)
+
+
+def _gives_up_at_once(patch: pytest.MonkeyPatch) -> None:
+    def ended(trial, reason, message, now):
+        return advance.conclude(trial, TrialStatus.ABANDONED, reason, message, now)
+
+    patch.setattr(reconcile, "_ended", ended)
+
+
+def _believes_clocks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        advance, "_within", lambda _, reported, now: now if reported is None else reported
+    )
+
+
+def _counts_no_slots(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reconcile._Slots, "take", lambda *_: True)
+
+
+def _retries_for_ever(patch: pytest.MonkeyPatch) -> None:
+    new_attempt = advance._new_attempt
+    patch.setattr(advance, "_new_attempt", lambda trial, _, *rest: new_attempt(trial, {}, *rest))
+
+
+def _takes_loss_for_success(patch: pytest.MonkeyPatch) -> None:
+    reported = advance._reported
+
+    def lenient(trial, definition, report, *rest):
+        if report.state is JobState.LOST and report.may_have_run:
+            report = replace(report, state=JobState.SUCCEEDED)
+        return reported(trial, definition, report, *rest)
+
+    patch.setattr(advance, "_reported", lenient)
+
+
+PARTS = {
+    cls.__name__: Parts(loop=cls)
+    for cls in (
+        SubmitsBeforeItStores,
+        TakesSilenceForLoss,
+        TakesFailureForLoss,
+        ActsOnWhatIsNotStored,
+        StoresNoObservations,
+        AdoptsNothing,
+        TrustsItsMemory,
+        ResubmitsWithoutTheLease,
+        ForgetsWhenItEnded,
+    )
+} | {"Unfenced": Parts(journal=Unfenced)}
+"""Mutations that replace a part."""
+
+PATCHES = {
+    patch.__name__.strip("_"): patch
+    for patch in (
+        _names_without_attempt,
+        _unanswered_is_a_new_attempt,
+        _gives_up_at_once,
+        _believes_clocks,
+        _counts_no_slots,
+        _retries_for_ever,
+        _takes_loss_for_success,
+    )
+}
+"""Mutations that replace a function."""
