@@ -105,10 +105,11 @@ def plan(name: str, count: int, storage: str | None, as_json: bool) -> None:
     if as_json:
         common.print_json_list({**_planned_view(t), "rendered": script} for t, script in shown)
         return
-    number = 0
-    for number, (trial, script) in enumerate(shown, 1):
+    printed = False
+    for trial, script in shown:
         click.echo(_planned_text(trial, script))
-    if not number:
+        printed = True
+    if not printed:
         why = "it has stopped" if ended else "every trial there may be has been made"
         click.echo(f"nothing would be deployed for {state.definition.name}: {why}", err=True)
 

@@ -125,9 +125,7 @@ def _opened(path: Path) -> BinaryIO | None:
 
 def _attempt_of(trial: Trial, attempt: int | None) -> Trial:
     if attempt is not None and attempt > trial.attempt:
-        raise Refused(
-            f"trial {trial.index} has {trial.attempt} attempts, so there is no {attempt}"
-        )
+        raise Refused(f"trial {trial.index} is in attempt {trial.attempt}; there is no {attempt}")
     return replace(trial, attempt=attempt or trial.attempt)
 
 

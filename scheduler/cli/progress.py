@@ -1,13 +1,15 @@
 """How a run goes, as it goes: a bar on a terminal, plain lines otherwise."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import dropwhile, takewhile
 from typing import TextIO
 
 from scheduler.model.best import best_outcome
 from scheduler.model.experiment import Event, ExperimentState
+from scheduler.model.observation import Outcome
 from scheduler.model.trial import TrialStatus
 
 QUIET = frozenset({"trial_candidate", "trial_staged", "trial_running"})
@@ -32,6 +34,29 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
 
+class Best:
+    """The best outcome so far; looks at each outcome once, unless the baseline changes."""
+
+    def __init__(self) -> None:
+        self._outcome: Outcome | None = None
+        self._looked = 0
+        self._baseline: Mapping[str, float] | None = None
+
+    def words(self, state: ExperimentState) -> str:
+        """Return it in words; empty where there is none to speak of."""
+        if len(state.definition.all_objectives) > 1 or not state.outcomes:
+            return ""
+        if self._baseline != state.baseline:
+            self._outcome, self._looked, self._baseline = None, 0, state.baseline
+        known = [self._outcome] if self._outcome else []
+        new = state.outcomes[self._looked :]
+        self._outcome = best_outcome(state.definition, [*known, *new], self._baseline)
+        self._looked = len(state.outcomes)
+        metric = state.definition.all_objectives[0].metric
+        best = self._outcome
+        return f"best {metric} = {best.means[metric]:.6g}" if best else "none feasible yet"
+
+
 class Bar(Progress):
     """A bar below the lines: trials done, running, failed, best so far, time left."""
 
@@ -53,6 +78,7 @@ class Bar(Progress):
             state.definition.name, total=state.definition.trials.total_trials, counts=""
         )
         self._started = (state.seconds, _done(state))
+        self._best = Best()
 
     def __enter__(self) -> "Bar":
         self._rich.start()
@@ -65,7 +91,7 @@ class Bar(Progress):
         """Show lines above the bar, and bring the bar up to date."""
         super().watch(state, events)
         words = [f"{state.pending} running", f"{state.tally.count(TrialStatus.FAILED)} failed"]
-        words += [text for text in (_best(state), self._left(state)) if text]
+        words += [text for text in (self._best.words(state), self._left(state)) if text]
         self._rich.update(self._task, completed=_done(state), counts=" · ".join(words))
 
     def line(self, text: str) -> None:
@@ -103,20 +129,13 @@ def event_line(event: Event) -> str:
 
 
 def _metrics(state: ExperimentState, event: Event) -> str:
-    """Return the metrics of a trial that has just completed."""
+    """Return the metrics of a trial that has just completed, of its first arm."""
     if event.kind != "trial_completed":
         return ""
-    found = [o for o in state.outcomes[-1000:] if o.trial_index == event.trial_index]
-    texts = [f"{m} = {v:.6g}" for o in found[:1] for m, v in o.means.items()]
+    newest = dropwhile(lambda o: o.trial_index != event.trial_index, reversed(state.outcomes))
+    arms = list(takewhile(lambda o: o.trial_index == event.trial_index, newest))
+    texts = [f"{m} = {v:.6g}" for o in arms[-1:] for m, v in o.means.items()]
     return f": {', '.join(texts)}"
-
-
-def _best(state: ExperimentState) -> str:
-    if len(state.definition.all_objectives) > 1 or not state.outcomes:
-        return ""
-    best = best_outcome(state.definition, state.outcomes, state.baseline)
-    metric = state.definition.all_objectives[0].metric
-    return f"best {metric} = {best.means[metric]:.6g}" if best else "none feasible yet"
 
 
 def _done(state: ExperimentState) -> int:

@@ -27,8 +27,11 @@ def record(values: tuple[str, ...], step: float | None) -> None:
         found[name] = value
     try:
         append(found, step)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise Refused(f"nothing was recorded: {error}") from None
+    except OSError as error:
+        what = error.strerror or error
+        raise Refused(f"nothing was recorded in {error.filename or 'the file'}: {what}") from None
 
 
 def _parsed(text: str) -> tuple[str, float]:

@@ -157,7 +157,7 @@ def _records(connection: Connection, experiment_id: int, indexes: list[int]) -> 
     g = schema.generator_run.c
     runs = {t.generator_run for t in found.values() if t.generator_run is not None}
     query = select(g.index, g.generator).where(g.experiment_id == experiment_id, g.index.in_(runs))
-    generators: dict[int | None, str] = dict(connection.execute(query).tuples().all())
+    generators: dict[int | None, str] = dict(connection.execute(query).all())
     return [
         TrialRecord(t, metrics.get(i, {}), generators.get(t.generator_run))
         for i, t in found.items()
