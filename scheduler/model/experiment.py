@@ -166,11 +166,12 @@ def evolve(state: ExperimentState, changes: Changes) -> ExperimentState:
             finished[trial.status] = finished.get(trial.status, 0) + 1
         else:
             active[trial.index] = trial
+    new = outcomes_of(changes)
     return replace(
         state,
         active=active,
         tally=_counted(state.tally, changes, finished),
-        outcomes=(*state.outcomes, *outcomes_of(changes)),
+        outcomes=(*state.outcomes, *new) if new else state.outcomes,
         status=changes.status or state.status,
         stop=changes.stop or state.stop,
     )
