@@ -1,7 +1,6 @@
 """Points inside linear constraints where blind draws would not find any."""
 
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +112,9 @@ class Polytope:
         return np.asarray(np.where(keep, target, np.clip(found.x[:d], 0.0, 1.0)))
 
 
-def every_point(space: Space) -> Iterator[Points]:
-    """Yield every point of a finite space, shape (d,), constraints left aside."""
+def every_point(space: Space) -> Points:
+    """Return all feasible points of a finite space, shape (n, d)."""
     columns = [[axis.centre(i) for i in range(int(axis.count))] for axis in space.axes]
-    for row in itertools.product(*columns):
-        yield np.array(row, dtype=np.float64)
+    points = np.array(list(itertools.product(*columns)), dtype=np.float64)
+    points = points.reshape(len(points), space.dimension)
+    return points[space.inside(points)]

@@ -15,9 +15,10 @@ BLOCK = 256
 PATIENCE = 16 * BLOCK
 """Points of the sequence looked at for one arm before it is made another way."""
 FEW = 50_000
-"""A space with no more points than this is listed where the sequence finds no new arm."""
+"""A space with no more points than this is listed where one block has no new arm."""
 
 Arm = dict[str, Value]
+Key = tuple[Value, ...]
 
 
 class SobolGenerator:
@@ -30,6 +31,7 @@ class SobolGenerator:
     def __init__(self, space: Space) -> None:
         self.space = space
         self.seed = space.definition.generation_strategy.seed
+        self._patience = BLOCK if space.size <= FEW else PATIENCE
         self._engine = Sobol(d=max(space.dimension, 1), scramble=True, rng=self.seed)
         self._block = functools.lru_cache(maxsize=2 * PATIENCE // BLOCK)(self._draw)
 
@@ -47,15 +49,20 @@ class SobolGenerator:
         exhausted = len(arms) < request.trials * request.arms_per_trial
         return GenerationReply("sobol", trials, cursor, exhausted=exhausted)
 
-    def _next(self, cursor: int, used: set[tuple[Value, ...]]) -> tuple[Arm | None, int]:
+    def _next(self, cursor: int, used: set[Key]) -> tuple[Arm | None, int]:
         """Return the next new arm and the cursor behind it."""
-        for position in range(cursor, cursor + PATIENCE):
+        for position in range(cursor, cursor + self._patience):
             block, inside = self._block(position // BLOCK)
             if inside[position % BLOCK]:
-                arm = self.space.arm(block[position % BLOCK])
-                if arm is not None and self.space.key(arm) not in used:
+                arm = self._new(block[position % BLOCK], used)
+                if arm is not None:
                     return arm, position + 1
-        return self._otherwise(cursor, used), cursor + PATIENCE
+        return self._otherwise(cursor, used), cursor + self._patience
+
+    def _new(self, point: Points, used: set[Key]) -> Arm | None:
+        """Return the arm at ``point``, or None where it is used or not admitted."""
+        values = self.space.values(point)
+        return None if self.space.key(values) in used else self.space.admitted(values)
 
     def _draw(self, index: int) -> tuple[Points, list[bool]]:
         """Return block ``index`` of the sequence, on the grid, and which of it is feasible."""
@@ -66,27 +73,31 @@ class SobolGenerator:
         points = self.space.snap(self._engine.random(BLOCK)[:, : self.space.dimension])
         return points, self.space.inside(points).tolist()
 
-    def _otherwise(self, cursor: int, used: set[tuple[Value, ...]]) -> Arm | None:
+    def _otherwise(self, cursor: int, used: set[Key]) -> Arm | None:
         """Return a new arm where the sequence has none within reach; None where all are used."""
         rng = np.random.default_rng([self.seed, cursor])
         if self.space.size <= FEW:
             return self._unused(rng, used)
         for _ in range(64):
             point = self._polytope.draw(rng)
-            if point is None:
-                return None
-            arm = self.space.arm(point)
-            if arm is not None and self.space.key(arm) not in used:
+            arm = None if point is None else self._new(point, used)
+            if arm is not None or point is None:
                 return arm
         raise GenerationError(
             f"no new arm was found among {PATIENCE} points of the Sobol sequence "
             "and 64 points drawn inside the parameter constraints"
         )
 
-    def _unused(self, rng: np.random.Generator, used: set[tuple[Value, ...]]) -> Arm | None:
-        found = (self.space.arm(point) for point in every_point(self.space))
-        left = [arm for arm in found if arm is not None and self.space.key(arm) not in used]
-        return left[rng.integers(len(left))] if left else None
+    def _unused(self, rng: np.random.Generator, used: set[Key]) -> Arm | None:
+        left = [point for point, key in self._listed if key not in used]
+        order = rng.permutation(len(left))
+        return next(filter(None, (self._new(left[i], used) for i in order)), None)
+
+    @functools.cached_property
+    def _listed(self) -> list[tuple[Points, Key]]:
+        """Every feasible point of a small space, with its key."""
+        points = every_point(self.space)
+        return [(point, self.space.key(self.space.values(point))) for point in points]
 
     @functools.cached_property
     def _polytope(self) -> Polytope:

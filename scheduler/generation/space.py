@@ -68,8 +68,7 @@ class Axis:
         if self._log or not self.discrete:
             lower, upper = self._edges
             number = math.log(number) if self._log else number
-            # Halves, because the width of [-1.7e308, 1.7e308] is not a float.
-            return (number / 2 - lower / 2) / (upper / 2 - lower / 2)
+            return (number - lower) / (upper - lower)
         assert parameter.step is not None
         return (round((number - parameter.bounds[0]) / parameter.step) + 0.5) / self.count
 
@@ -128,6 +127,7 @@ class Space:
     def __init__(self, definition: ExperimentDefinition) -> None:
         self.definition = definition
         self.axes = tuple(_free(definition.parameters))
+        self._constants = {p.name: p.values[0] for p in _single(definition.parameters)}
         self.names = tuple(axis.name for axis in self.axes)
         self.dimension = len(self.axes)
         self.size = math.prod(axis.count for axis in self.axes)
@@ -150,7 +150,15 @@ class Space:
 
     def arm(self, point: Points) -> dict[str, Value] | None:
         """Return the arm at ``point``, shape (d,), or None where a constraint forbids it."""
-        values = {a.name: a.value(float(u)) for a, u in zip(self.axes, point, strict=True)}
+        return self.admitted(self.values(point))
+
+    def values(self, point: Points) -> dict[str, Value]:
+        """Return what ``point``, shape (d,), stands for, whether or not it is admitted."""
+        varied = {a.name: a.value(float(u)) for a, u in zip(self.axes, point, strict=True)}
+        return {**self._constants, **varied}
+
+    def admitted(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
+        """Return the arm of ``values``, or None where a constraint forbids it."""
         try:
             return self.definition.admit(values)
         except ValueError:
@@ -189,3 +197,10 @@ def _free(parameters: Iterable[Parameter]) -> Iterable[Axis]:
     for parameter in parameters:
         if parameter.type != "fixed" and parameter.cardinality > 1:
             yield Axis(parameter)
+
+
+def _single(parameters: Iterable[Parameter]) -> Iterable[ChoiceParameter]:
+    """Yield the choices that leave none."""
+    for parameter in parameters:
+        if parameter.type == "choice" and parameter.cardinality == 1:
+            yield parameter

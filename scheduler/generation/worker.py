@@ -107,6 +107,7 @@ class WorkerGenerator:
             self.warm()
         except OSError as error:
             self._stillborn = f"its process cannot be started: {error}"
+            self._wake()
             return
         assert self._child is not None
         self._child.ask(attempt, self._number)
