@@ -15,6 +15,13 @@ import pytest
 
 from scheduler.cli import VERBS, main
 from scheduler.cli.logs import Tail, follow
+from scheduler.cli.text import awaits
+from scheduler.config.load import load_text
+from scheduler.model.experiment import Changes, Event
+from scheduler.model.trial import Trial, TrialStatus, Wish
+from scheduler.storage.store import Store
+
+STAGED, RUNNING, ABANDONED = TrialStatus.STAGED, TrialStatus.RUNNING, TrialStatus.ABANDONED
 
 FILE = """\
 schema: schedd/v1
@@ -298,6 +305,43 @@ def test_following_prints_what_is_added_until_the_trial_is_over(tmp_path, capsys
     assert printed.count("==>") == 3
 
 
+@pytest.mark.parametrize(
+    ("trial", "words"),
+    [
+        (Trial(0, ()), "waits for a free slot"),
+        (Trial(0, (), not_before=99.0, message="oom"), r"waits until \S+ \S+: oom"),
+        (Trial(0, (), STAGED, staged_at=1.0), r"is handed to the runner since \S+ \S+"),
+        (Trial(0, (), STAGED, staged_at=1.0, message="quota"), ".* runner since .*: quota"),
+        (Trial(0, (), STAGED, job_id="7", job_state="QUEUED", staged_at=1.0), "queued since .*"),
+        (Trial(0, (), RUNNING, started_at=1.0), r"runs since \S+ \S+"),
+        (Trial(0, (), RUNNING, ended_at=1.0, message="no a.json"), ".* its metrics: no a.json"),
+        (Trial(0, (), RUNNING, wish=Wish(ABANDONED, "USER", "no")), "is being ended, USER: no"),
+    ],
+)
+def test_what_an_unfinished_trial_waits_for(trial, words):
+    assert re.fullmatch(words, awaits(trial, 50.0))
+
+
+def test_status_shows_trouble_until_it_has_passed(tmp_path, json_of):
+    url = f"sqlite:///{tmp_path}/t.db"
+    store = Store.open(url, create=True)
+    store.create(load_text(FILE), tmp_path, 0.0)
+    experiment = store.find("small")
+    lease = store.acquire(experiment, 0.0)
+
+    def trouble(kind: str) -> dict | None:
+        changes = Changes(time=1.0, events=(Event(1.0, kind, "quota\nexceeded"),))
+        store.commit(lease, store.peek(experiment), changes, "")
+        return json_of("status", "small", "--storage", url)["trouble"]
+
+    assert trouble("generation_failed")["kind"] == "generation_failed"
+    assert trouble("runner_unavailable")["message"] == "quota\nexceeded"
+    assert trouble("trial_abandoned")["kind"] == "runner_unavailable"
+    assert trouble("trial_running") is None
+    lease.release()
+    store.close()
+
+
 # -- defining
 
 
@@ -480,9 +524,6 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(finished):
 
 
 def test_several_experiments_need_a_name(tmp_path, schedd, monkeypatch):
-    from scheduler.config.load import load_text
-    from scheduler.storage.store import Store
-
     store = Store.open(f"sqlite:///{tmp_path}/two.db", create=True)
     for name in ("one", "two"):
         definition = load_text(FILE.replace("name: small", f"name: {name}"))

@@ -13,12 +13,12 @@ from scheduler.jobs import tasks_of
 from scheduler.model.best import best_outcome, pareto_front
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
-from scheduler.model.trial import TrialStatus
+from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import read
 from scheduler.storage.store import Experiment, Store
 
 LISTED = 20
-"""Unfinished trials that ``status`` names; the others are counted."""
+"""Lines of a kind that ``status`` prints; the others are counted."""
 
 
 @click.command()
@@ -154,7 +154,7 @@ def _status_view(store: Store, experiment: Experiment) -> views.View:
             "job_state": t.job_state,
             "awaits": text.awaits(t, now),
         }
-        for t in state.active.values()
+        for t in _active(state)
     ]
     return {
         **views.experiment_view(state, around, driven),
@@ -172,23 +172,31 @@ def _status_lines(store: Store, experiment: Experiment) -> Iterator[str]:
     yield f"{click.style(name, bold=True)}  {state.status}  {counts(state)} {total}"
     if state.stop:
         yield f"  stopped by {state.stop.criterion}: {text.one_line(state.stop.message)}"
-    yield from (f"  {line}" for line in best_lines(state))
+    yield from _at_most(best_lines(state), f"schedd best {name}")
     if store.is_driven(name):
         yield f"  driven by {around.driver}"
     elif state.status is ExperimentStatus.RUNNING:
         words = common.storage_words(store)
         yield f"  nobody drives it; go on with: schedd resume {name}{words}"
-    if around.trouble:
-        yield f"  trouble: {_event_line(around.trouble)}"
-    elif around.last:
-        yield f"  last event: {_event_line(around.last)}"
+    if event := around.trouble or around.last:
+        yield f"  {'trouble' if around.trouble else 'last event'}: {_event_line(event)}"
     if around.asked:
         yield f"  asked and not done yet: {', '.join(around.asked)}"
-    now, active = time.time(), list(state.active.values())
-    for t in active[:LISTED]:
-        yield f"  trial {t.index}  {t.status}  {text.awaits(t, now)}"
-    if active[LISTED:]:
-        yield f"  and {len(active) - LISTED} unfinished trials more: schedd trials {name}"
+    now = time.time()
+    waiting = [f"trial {t.index}  {t.status}  {text.awaits(t, now)}" for t in _active(state)]
+    yield from _at_most(waiting, f"schedd trials {name}")
+
+
+def _active(state: ExperimentState) -> Iterable[Trial]:
+    """Return unfinished trials, those first that have got furthest."""
+    order = [TrialStatus.RUNNING, TrialStatus.STAGED, TrialStatus.CANDIDATE]
+    return sorted(state.active.values(), key=lambda t: (order.index(t.status), t.index))
+
+
+def _at_most(lines: list[str], more: str) -> Iterator[str]:
+    yield from (f"  {line}" for line in lines[:LISTED])
+    if lines[LISTED:]:
+        yield f"  and {len(lines) - LISTED} more: {more}"
 
 
 def _trial_table(

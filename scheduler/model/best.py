@@ -38,8 +38,13 @@ def pareto_front(
     baseline: Mapping[str, float] | None,
 ) -> list[Outcome]:
     """Return the feasible outcomes that no other one dominates, in order of completion."""
-    feasible = [o for o in outcomes if is_feasible(definition, o, baseline)]
-    return [o for o in feasible if not any(_dominates(definition, p, o) for p in feasible)]
+    front: list[Outcome] = []
+    for o in outcomes:
+        if not is_feasible(definition, o, baseline):
+            continue
+        if not any(_dominates(definition, p, o) for p in front):
+            front = [p for p in front if not _dominates(definition, o, p)] + [o]
+    return front
 
 
 def _dominates(definition: ExperimentDefinition, a: Outcome, b: Outcome) -> bool:

@@ -295,15 +295,13 @@ def _tally(connection: Connection, experiment_id: int) -> Tally:
         .group_by(g.generator)
     )
     runs = select(func.count()).where(g.experiment_id == experiment_id)
-    counts = {TrialStatus(s): n for s, n in connection.execute(by_status).tuples()}
+    counts = {TrialStatus(s): n for s, n in connection.execute(by_status)}
     return Tally(
         created=sum(counts.values()),
         finished={status: n for status, n in counts.items() if status in FINAL},
-        generated={
-            node: n for node, n in connection.execute(by_node).tuples() if node is not None
-        },
+        generated={node: n for node, n in connection.execute(by_node) if node is not None},
         generator_runs=connection.execute(runs).scalar_one(),
-        cursors=dict(connection.execute(cursors).tuples().all()),
+        cursors=dict(connection.execute(cursors).all()),
     )
 
 
