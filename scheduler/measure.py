@@ -110,6 +110,7 @@ def _fetch(
         for point in points:
             finite(point.mean, metric)
             finite(point.sem or 0.0, f"the standard error of {metric}")
+            finite(point.step or 0.0, f"the step of {metric}")
         return points
     except MetricError:
         raise

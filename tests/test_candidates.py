@@ -1,0 +1,123 @@
+"""From a state to what a generator is asked, and from its reply to trials."""
+
+import pytest
+
+from scheduler import candidates
+from scheduler.generation.protocol import GenerationReply, Measured, Proposal
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import ExperimentState, Tally
+from scheduler.model.observation import Outcome
+from scheduler.model.trial import Arm, Trial, TrialStatus
+
+X = {"name": "x", "type": "range", "bounds": [0, 1]}
+TWO_NODES = [{"generator": "sobol", "num_trials": 3}, {"generator": "botorch"}]
+
+
+def definition(nodes=TWO_NODES, x=X, **changes):
+    return ExperimentDefinition.model_validate(
+        {
+            "name": "e",
+            "parameters": [x],
+            "objective": "-loss",
+            "generation_strategy": {"nodes": nodes, "seed": 7},
+            "runner": {"command": ["true"]},
+            **changes,
+        }
+    )
+
+
+def state(made=None, observed=0, **fields):
+    outcomes = tuple(Outcome(i, f"{i}_0", {"loss": 1.0}) for i in range(observed))
+    return ExperimentState(definition=made or definition(), outcomes=outcomes, **fields)
+
+
+GENERATORS = {
+    "at first": ({}, 0, "sobol"),
+    "while the first node has trials left": ({0: 2}, 9, "sobol"),
+    "after the first node": ({0: 3}, 3, "botorch"),
+    "after the first node, with too little to learn from": ({0: 3}, 2, "sobol"),
+}
+
+
+@pytest.mark.parametrize("case", GENERATORS, ids=str)
+def test_who_is_asked(case):
+    generated, observed, name = GENERATORS[case]
+    there = state(observed=observed, tally=Tally(generated=generated))
+    assert candidates.next_generator(there) == name
+    assert candidates.request(there, 4, (), ()).generator == name
+    assert candidates.needs_data(there) is (name == "botorch")
+
+
+def test_a_model_is_asked_for_one_trial_and_a_sequence_for_all():
+    sobol = state()
+    model = state(observed=3, tally=Tally(generated={0: 3}))
+    assert candidates.request(sobol, 4, (), ()).trials == 4
+    assert candidates.request(model, 4, (), ()).trials == 1
+
+
+def test_a_request_says_what_is_measured_pending_and_seen():
+    waiting = Trial(0, (Arm("0_0", {"x": 0.1}), Arm("0_1", {"x": 0.2})))
+    running = Trial(2, (Arm("2_0", {"x": 0.3}),), TrialStatus.RUNNING)
+    there = state(active={0: waiting, 2: running}, tally=Tally(created=3, cursors={"sobol": 5}))
+    made = candidates.request(there, 1, (({"x": 0.5}, {"loss": (1.0, None)}),), ({"x": 0.5},))
+    assert made.pending == ({"x": 0.1}, {"x": 0.2}, {"x": 0.3})
+    assert made.observed == (Measured({"x": 0.5}, {"loss": (1.0, None)}),)
+    assert (made.seen, made.cursor) == (({"x": 0.5},), 5)
+
+
+def test_the_seed_follows_from_the_index_of_the_trial_alone():
+    seeds = [candidates.seed_of(7, index) for index in range(50)]
+    assert len(set(seeds)) == 50
+    assert seeds[0] == candidates.seed_of(7, 0) != candidates.seed_of(8, 0)
+    assert candidates.request(state(tally=Tally(created=3)), 1, (), ()).seed == seeds[3]
+
+
+@pytest.mark.parametrize(
+    ("x", "wanted"), [(X, False), ({"name": "x", "type": "choice", "values": ["a", "b"]}, True)]
+)
+def test_arms_that_exist_are_told_where_one_may_well_come_again(x, wanted):
+    assert candidates.needs_seen(state(definition(x=x))) is wanted
+
+
+def reply(*trials, **fields):
+    arms = tuple(tuple(Proposal({"x": x}) for x in trial) for trial in trials)
+    return GenerationReply("sobol", arms, **fields)
+
+
+def test_a_reply_becomes_candidates_numbered_on():
+    there = state(tally=Tally(created=3, generator_runs=1, generated={0: 3}))
+    changes = candidates.arrivals(there, reply([0.1], [0.2], cursor=9, seconds=0.5), 10.0)
+    assert [(t.index, t.node, t.generator_run, t.status) for t in changes.trials] == [
+        (3, 1, 1, TrialStatus.CANDIDATE),
+        (4, 1, 1, TrialStatus.CANDIDATE),
+    ]
+    assert [a.name for t in changes.trials for a in t.arms] == ["3_0", "4_0"]
+    (run,) = changes.generator_runs
+    assert (run.index, run.cursor, run.seconds, run.created_at) == (1, 9, 0.5, 10.0)
+
+
+def test_a_batch_trial_measures_the_status_quo_as_well():
+    made = definition(trials={"batch_size": 2}, status_quo={"parameters": {"x": 0.5}})
+    (trial,) = candidates.arrivals(state(made), reply([0.1, 0.2]), 0.0).trials
+    assert [(a.name, a.parameters["x"]) for a in trial.arms] == [
+        ("0_0", 0.1),
+        ("0_1", 0.2),
+        ("status_quo", 0.5),
+    ]
+
+
+def test_a_single_arm_is_not_joined_by_the_status_quo():
+    made = definition(status_quo={"parameters": {"x": 0.5}})
+    (trial,) = candidates.arrivals(state(made), reply([0.1]), 0.0).trials
+    assert [a.name for a in trial.arms] == ["0_0"]
+
+
+def test_an_empty_reply_is_no_generator_run():
+    assert not candidates.arrivals(state(), reply(exhausted=True), 0.0)
+
+
+def test_a_step_down_is_told():
+    changes = candidates.arrivals(state(), reply([0.1], note="the fit failed"), 5.0)
+    assert [(e.kind, e.message) for e in changes.events] == [
+        ("generator_stepped_down", "the fit failed")
+    ]

@@ -1,0 +1,445 @@
+"""The store: what every store promises, and what SQLite does when things go wrong."""
+
+import sqlite3
+from dataclasses import dataclass, replace
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulation.history import History
+from simulation.memory import MemoryJournal, seeded
+from sqlalchemy import event
+
+from scheduler.clock import Clock
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import (
+    Changes,
+    Criterion,
+    Event,
+    ExperimentStatus,
+    Verdict,
+    evolve,
+)
+from scheduler.model.observation import GeneratorRun, Observation
+from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
+from scheduler.storage import engine
+from scheduler.storage.engine import StorageBusy, StorageError
+from scheduler.storage.journal import ExperimentJournal
+from scheduler.storage.lease import LeaseLost
+from scheduler.storage.store import Experiment, Store, first_trials
+
+T = TrialStatus
+
+
+def definition(name="e", **changes):
+    return ExperimentDefinition.model_validate(
+        {
+            "name": name,
+            "parameters": [{"name": "x", "type": "range", "bounds": [0, 1]}],
+            "objective": "-loss",
+            "metrics": {"loss": {}, "extra": {}},
+            "arms": [{"name": "mine", "parameters": {"x": 0.25}}],
+            "status_quo": {"parameters": {"x": 0.5}},
+            "runner": {"command": ["true"]},
+            **changes,
+        }
+    )
+
+
+@dataclass
+class Driven:
+    """One experiment in a store, under a lease."""
+
+    journal: object
+    command: object
+    store: object
+    experiment: Experiment | None = None
+    leases: tuple = ()
+
+    def state(self):
+        return self.journal.load()
+
+    def taken_over(self):
+        """Let somebody else drive."""
+        if self.experiment is None:
+            self.store.acquire()
+            return
+        self.leases[0].release()
+        self.leases += (self.store.acquire(self.experiment, 0.0),)
+
+    def close(self):
+        for lease in self.leases:
+            lease.release()
+        if self.experiment is not None:
+            self.store.close()
+
+
+def in_memory(_folder, made=None):
+    made = made or definition()
+    store = seeded(made, first_trials(made, 0.0))
+    return Driven(MemoryJournal(store, store.acquire()), store.command, store)
+
+
+def in_sqlite(folder, made=None):
+    made = made or definition()
+    store = Store.open(f"sqlite:///{folder}/s.db", create=True)
+    store.create(made, folder, 0.0)
+    experiment = store.find(made.name)
+    lease = store.acquire(experiment, 0.0)
+
+    def command(verb, index=None, reason=""):
+        store.command(experiment.id, verb, index, reason, 0.0)
+
+    journal = ExperimentJournal(store, experiment, lease, Clock())
+    return Driven(journal, command, store, experiment, (lease,))
+
+
+@pytest.fixture(params=[in_memory, in_sqlite])
+def driven(request, tmp_path):
+    made = request.param(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    made = in_sqlite(tmp_path)
+    yield made
+    made.close()
+
+
+def commit(driven, **changes):
+    """Write, and return what both memory and store say then."""
+    before = driven.state()
+    made = Changes(time=1.0, **changes)
+    driven.journal.commit(before, made)
+    after = driven.state()
+    assert evolve(before, made) == after
+    assert [o.arm_name for o in evolve(before, made).outcomes] == [
+        o.arm_name for o in after.outcomes
+    ]
+    return after
+
+
+def trial(index, status=T.CANDIDATE, arms=1, **fields):
+    made = tuple(Arm(f"{index}_{k}", {"x": index / 100 + k / 10_000}) for k in range(arms))
+    return Trial(index, made, status, generator_run=0, node=0, created_at=1.0, **fields)
+
+
+RUN = GeneratorRun(0, 0, "sobol", 2**32 - 1, cursor=5, predictions=({"loss": {"mean": 0.1}},))
+
+
+def test_a_new_experiment_has_the_arms_that_were_given(driven):
+    found = driven.state()
+    assert [t.arms[0].name for t in found.active.values()] == ["status_quo", "mine"]
+    assert (found.tally.created, found.status, found.stop, found.seconds) == (
+        2,
+        ExperimentStatus.RUNNING,
+        None,
+        0.0,
+    )
+
+
+def test_all_of_a_trial_is_kept(driven):
+    made = trial(
+        2,
+        T.RUNNING,
+        attempt=3,
+        job_id="7",
+        job_state="RUNNING",
+        exit_code=-9,
+        reason="OOM",
+        message="a\nb \N{SNOWMAN}",
+        not_before=0.1 + 0.2,
+        wish=Wish(T.CANDIDATE, "TIMEOUT", "too long"),
+        retries={"oom": 2},
+        staged_at=1.5,
+        started_at=2.5,
+        ended_at=3.5,
+    )
+    assert commit(driven, trials=(made,), generator_runs=(RUN,)).active[2] == made
+
+
+def test_a_final_trial_counts_and_its_outcomes_follow_in_the_order_of_its_arms(driven):
+    made = trial(2, T.COMPLETED, arms=12, completed_at=9.0)
+    observed = [
+        Observation(2, 1, arm.name, metric, k + 0.5, 0.25)
+        for k, arm in enumerate(made.arms)
+        for metric in ("loss", "extra")
+    ]
+    after = commit(driven, trials=(made,), generator_runs=(RUN,), observations=tuple(observed))
+    assert [o.arm_name for o in after.outcomes] == [arm.name for arm in made.arms]
+    assert after.tally.finished == {T.COMPLETED: 1}
+    assert driven.journal.measured()[11] == (
+        made.arms[11].parameters,
+        {"loss": (11.5, 0.25), "extra": (11.5, 0.25)},
+    )
+
+
+def test_outcomes_follow_in_the_order_of_completion(driven):
+    for index, at in ((1, 5.0), (0, 9.0)):
+        done = replace(driven.state().active[index], completed_at=at)
+        done = done.move(T.STAGED).move(T.RUNNING).move(T.COMPLETED)
+        name = done.arms[0].name
+        commit(driven, trials=(done,), observations=(Observation(index, 1, name, "loss", at),))
+    assert [o.trial_index for o in driven.state().outcomes] == [1, 0]
+    assert driven.state().baseline == {"loss": 9.0}
+
+
+def test_the_verdict_and_the_end_are_kept(driven):
+    verdict = Verdict(Criterion.GOAL, "reached", failed=True, drain=False)
+    after = commit(driven, stop=verdict, status=ExperimentStatus.FAILED)
+    assert (after.stop, after.status) == (verdict, ExperimentStatus.FAILED)
+
+
+def test_all_arms_are_told_in_order(driven):
+    commit(driven, trials=(trial(2, arms=2), trial(3)), generator_runs=(RUN,))
+    assert [p["x"] for p in driven.journal.arms()] == [0.5, 0.25, 0.02, 0.0201, 0.03]
+
+
+def test_commands_wait_until_they_are_applied(driven):
+    driven.command("abandon", 1, "bad")
+    driven.command("stop")
+    first, second = driven.journal.commands()
+    assert (first.verb, first.trial.index, first.reason) == ("abandon", 1, "bad")
+    assert (second.verb, second.trial) == ("stop", None)
+    commit(driven, commands=(first.id,))
+    assert driven.journal.commands() == (second,)
+
+
+def test_a_retry_reopens_what_has_ended_and_nothing_else(driven):
+    driven.command("retry", 0)
+    verdict = Verdict(Criterion.USER, "enough")
+    driven.journal.commit(driven.state(), Changes(stop=verdict))
+    assert driven.state().stop == verdict
+    driven.journal.commit(driven.state(), Changes(status=ExperimentStatus.COMPLETED))
+    found = driven.state()
+    assert (found.status, found.stop) == (ExperimentStatus.RUNNING, None)
+
+
+def test_what_came_too_late_to_stop_it_does_not_stop_it_when_it_goes_on(driven):
+    commit(driven, status=ExperimentStatus.COMPLETED, stop=Verdict(Criterion.GOAL, "reached"))
+    driven.command("stop")
+    driven.command("retry", 0)
+    assert driven.state().status is ExperimentStatus.RUNNING
+    assert [c.verb for c in driven.journal.commands()] == ["retry"]
+
+
+def test_a_lease_that_was_lost_writes_nothing(driven):
+    before = driven.state()
+    driven.taken_over()
+    with pytest.raises(LeaseLost):
+        driven.journal.commit(before, Changes(trials=(trial(2),)))
+    assert driven.state() == before
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_what_a_history_leaves_in_memory_it_leaves_in_sqlite(seed, tmp_path):
+    without = {"command_stop", "command_abandon", "command_retry", "budget"}
+    history = History(seed, without=frozenset(without)).play()
+    driven = in_sqlite(tmp_path, history.store.definition)
+    state = replace(driven.state(), active={})
+    state = evolve(replace(state, tally=type(state.tally)()), first_of(driven))
+    for _, changes in history.store.log:
+        driven.journal.commit(state, changes)
+        state = evolve(state, changes)
+        assert driven.state() == state
+    driven.close()
+
+
+def first_of(driven):
+    return Changes(trials=tuple(driven.state().active.values()))
+
+
+# -- SQLite
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+names = count()
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(values=st.lists(st.tuples(finite, finite), min_size=1, max_size=20))
+def test_every_float_comes_back_bit_by_bit(sqlite, values):
+    store, made = sqlite.store, definition(f"floats-{next(names)}")
+    store.create(made, sqlite.experiment.trials_dir, 0.0)
+    experiment = store.find(made.name)
+    arms = tuple(Arm(f"2_{k}", {"x": x}) for k, (x, _) in enumerate(values))
+    done = Trial(2, arms, T.COMPLETED, node=0, completed_at=values[0][0])
+    observed = tuple(
+        Observation(2, 1, arm.name, "loss", mean, abs(mean))
+        for arm, (_, mean) in zip(arms, values, strict=True)
+    )
+    lease = store.acquire(experiment, 0.0)
+    store.commit(lease, store.load(experiment), Changes(trials=(done,), observations=observed), "")
+    lease.release()
+    found = [
+        (parameters["x"].hex(), metrics["loss"][0].hex(), metrics["loss"][1].hex())
+        for parameters, metrics in store.measured(experiment.id)
+    ]
+    assert found == [(x.hex(), mean.hex(), abs(mean).hex()) for x, mean in values]
+
+
+def spoilt(where):
+    """Return changes of which the last row cannot be stored."""
+    good = trial(2)
+    bad = {
+        "a mean that is no number": {
+            "observations": (Observation(2, 1, "2_0", "loss", float("nan")),)
+        },
+        "a curve's step that is no number": {
+            "curves": (Observation(2, 1, "2_0", "loss", 1.0, step=float("nan")),)
+        },
+        "an arm that is no number": {
+            "trials": (good, replace(trial(3), arms=(Arm("3_0", {"x": float("nan")}),)))
+        },
+        "an event without a kind": {"events": (Event(1.0, None, ""),)},
+    }[where]
+    return Changes(**{"trials": (good,), "generator_runs": (RUN,), **bad})
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "a mean that is no number",
+        "a curve's step that is no number",
+        "an arm that is no number",
+        "an event without a kind",
+    ],
+)
+def test_nothing_is_stored_of_a_transaction_with(where, sqlite):
+    before = sqlite.state()
+    with pytest.raises((StorageError, ValueError)):
+        sqlite.journal.commit(before, spoilt(where))
+    assert sqlite.state() == before
+    commit(sqlite, trials=(trial(2),), generator_runs=(RUN,))
+
+
+def test_a_full_disk_loses_nothing_and_is_gone_when_there_is_room(sqlite):
+    pages = limited(sqlite.store, 0)
+    large = tuple(Event(1.0, "noise", "x" * 1000) for _ in range(200))
+    before = sqlite.state()
+    with pytest.raises(StorageBusy, match="full"):
+        sqlite.journal.commit(before, Changes(trials=(trial(2),), events=large))
+    assert sqlite.state() == before
+    limited(sqlite.store, pages + 10_000)
+    assert 2 in commit(sqlite, trials=(trial(2),), events=large).active
+
+
+def limited(store, pages):
+    """Let the database have so many pages, or as many as it has now; return how many it has."""
+
+    def limit(connection, _):
+        connection.execute(f"PRAGMA max_page_count = {pages or 1}")
+
+    store.engine.dispose()
+    event.listen(store.engine, "connect", limit)
+    with store.reading() as connection:
+        return connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+
+
+def test_a_database_that_somebody_locks_is_busy(sqlite):
+    before = sqlite.state()
+    with sqlite.store.reading() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(engine.database_path(sqlite.store.url), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageBusy, match="locked"):
+        sqlite.journal.commit(before, Changes(trials=(trial(2),)))
+    other.close()
+    commit(sqlite, trials=(trial(2),))
+
+
+def test_a_database_that_cannot_be_written_says_so(sqlite):
+    with sqlite.store.reading() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(StorageError, match="readonly"):
+        sqlite.journal.commit(seeded(definition(), []).state(), Changes(trials=(trial(2),)))
+
+
+def refusal(url, **options):
+    with pytest.raises(StorageError) as caught:
+        Store.open(url, **options).names()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_newer_schema_is_refused(sqlite, tmp_path):
+    sqlite.store.close()
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        connection.execute("UPDATE schema_info SET version = 99")
+    connection.close()
+    assert "schema version 99; this schedd knows" in refusal(sqlite.store.url)
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_what_is_no_database_is_refused(tmp_path, create):
+    (tmp_path / "s.db").write_text("dear diary, " * 100)
+    assert "not a database" in refusal(f"sqlite:///{tmp_path}/s.db", create=create)
+    assert (tmp_path / "s.db").read_text().startswith("dear diary")
+
+
+def test_a_database_of_something_else_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    assert "holds no schedd database" in refusal(f"sqlite:///{tmp_path}/s.db")
+
+
+def test_a_damaged_database_is_refused(sqlite, tmp_path):
+    sqlite.store.close()
+    path = tmp_path / "s.db"
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    assert "damaged" in refusal(sqlite.store.url)
+
+
+PLACES = {
+    "sqlite:///{0}/none/s.db": "does not exist",
+    "sqlite:///{0}/s.db": "there is no database",
+    "sqlite://": "names no file",
+    "sqlite:///:memory:": "names no file",
+    "postgresql://host/db": "not implemented yet",
+    "nonsense": "not a database URL",
+    "nonsense://x": "not a database URL",
+}
+
+
+@pytest.mark.parametrize("url", PLACES)
+def test_a_place_is_refused(url, tmp_path):
+    create = "none" in url
+    assert PLACES[url] in refusal(url.format(tmp_path), create=create)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "lustre"])
+def test_a_network_filesystem_is_refused(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_filesystem", lambda _: kind)
+    assert f"is on {kind}" in refusal(f"sqlite:///{tmp_path}/s.db", create=True)
+
+
+def test_the_filesystem_of_a_folder_is_found(tmp_path):
+    assert engine._filesystem(tmp_path) not in engine.NETWORK_FILESYSTEMS
+    assert engine._filesystem("/proc") == "proc"
+
+
+def test_two_experiments_share_a_database_and_nothing_else(sqlite):
+    other = definition("other", arms=[], status_quo=None)
+    sqlite.store.create(other, sqlite.experiment.trials_dir, 0.0)
+    found = sqlite.store.find("other")
+    assert sqlite.store.load(found).tally.created == 0
+    assert sqlite.state().tally.created == 2
+    assert found.token != sqlite.experiment.token
+
+
+def test_the_database_is_durable_and_checks_references(sqlite):
+    with sqlite.store.reading() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "integrity_check")
+        ]
+    assert found == ["wal", 2, 1, "ok"]
