@@ -13,6 +13,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+STDOUT = "stdout.log"
+STDERR = "stderr.log"
+"""Where a task's output lies in its folder, whatever the backend."""
+
 
 class JobState(StrEnum):
     """What a backend says of a job."""

@@ -16,12 +16,10 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runners import wrapper
-from runners.base import JobReport, JobState
+from runners.base import STDERR, STDOUT, JobReport, JobState
 
 PLACE = ".schedd"
 """Subfolder of the files of the protocol."""
-STDOUT = "stdout.log"
-STDERR = "stderr.log"
 RESERVED = frozenset({PLACE, STDOUT, STDERR, "", ".", ".."})
 """Names that a task's own files cannot have."""
 SMALL = 64 * 1024

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runners import wrapper
-from runners.base import Job, Rejected, Task, Unavailable
-from runners.folder import RESERVED, STDERR, STDOUT, Folder, boot_id, write_aside
+from runners.base import STDERR, STDOUT, Job, Rejected, Task, Unavailable
+from runners.folder import RESERVED, Folder, boot_id, write_aside
 
 _STUB = "import sys; sys.path.append(sys.argv[1]); import wrapper; wrapper.main()"
 """Imported, so that Python compiles it once and not for each command."""

@@ -1,23 +1,57 @@
-"""Logging: structlog, lines for people on a terminal and JSON otherwise, to standard error."""
+"""The process's log: one structlog event for each thing that happened, with its keys."""
 
-import logging
-import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
+from structlog.typing import EventDict, FilteringBoundLogger
+
+from scheduler.model.experiment import Event
 
 
-def configure(*, json_lines: bool | None = None) -> None:
-    """Set up logging for this process; by default JSON where nobody watches a terminal."""
-    as_json = not sys.stderr.isatty() if json_lines is None else json_lines
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+def logger(write: Callable[[str], None], *, as_json: bool, experiment: str) -> Any:
+    """Return a logger that gives ``write`` a line an event: in words, or as a JSON object."""
+    render = structlog.processors.JSONRenderer() if as_json else _in_words
+    return structlog.wrap_logger(
+        _Lines(write),
+        processors=[structlog.processors.add_log_level, render],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        experiment=experiment,
     )
+
+
+def report(log: FilteringBoundLogger, event: Event, metrics: dict[str, float]) -> None:
+    """Log one event of an experiment's history, with the metrics that came with it."""
+    say = log.warning if event.kind.endswith(("_failed", "_unavailable")) else log.info
+    say(
+        event.kind,
+        time=datetime.fromtimestamp(event.time, UTC).isoformat(timespec="milliseconds"),
+        trial=event.trial_index,
+        attempt=event.attempt,
+        message=event.message,
+        metrics=metrics,
+    )
+
+
+class _Lines:
+    """What structlog writes to: a function that takes lines."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.info = self.warning = write
+
+
+def words(event: Event, metrics: Mapping[str, float] | None = None) -> str:
+    """Return an event as a line for people, without its time."""
+    where = "" if event.trial_index is None else f" {event.trial_index}"
+    attempt = f" (attempt {event.attempt})" if (event.attempt or 1) > 1 else ""
+    kind, _, what = event.kind.partition("_")
+    values = ", ".join(f"{name} = {mean:.6g}" for name, mean in (metrics or {}).items())
+    texts = "".join(f": {text}" for text in (event.message, values) if text)
+    return f"{kind}{where} {what.replace('_', ' ')}{attempt}{texts}"
+
+
+def _in_words(_logger: object, _method: str, keys: EventDict) -> str:
+    time = datetime.fromisoformat(keys["time"])
+    event = Event(0.0, keys["event"], keys["message"], keys["trial"], keys["attempt"])
+    return f"{time.astimezone():%H:%M:%S} {words(event, keys['metrics'])}"

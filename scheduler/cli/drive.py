@@ -77,7 +77,7 @@ def tick(name: str | None, storage: str | None) -> None:
     except Held:
         return
     try:
-        drive_once(driven, Progress(sys.stderr).watch)
+        drive_once(driven, Progress(driven.loop.state, sys.stderr).watch)
     finally:
         driven.release()
     if driven.loop.state.status is ExperimentStatus.FAILED:

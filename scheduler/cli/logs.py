@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import click
 
-from runners.folder import STDERR, STDOUT
+from runners.base import STDERR, STDOUT
 from scheduler.cli import common
 from scheduler.cli.refused import Refused
 from scheduler.jobs import Place, tasks_of

@@ -1,12 +1,14 @@
 """How a run goes, as it goes: a bar on a terminal, plain lines otherwise."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import dropwhile, takewhile
 from typing import TextIO
 
+from scheduler import log
 from scheduler.model.best import best_outcome
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.model.observation import Outcome
@@ -17,16 +19,19 @@ QUIET = frozenset({"trial_candidate", "trial_staged", "trial_running"})
 
 
 class Progress:
-    """Prints a line for each event that matters."""
+    """Logs each event that matters: a line in words, or JSON where ``SCHEDD_LOG`` is ``json``."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, state: ExperimentState, stream: TextIO) -> None:
         self._stream = stream
+        as_json = os.environ.get("SCHEDD_LOG") == "json"
+        name = state.definition.name
+        self._log = log.logger(self.line, as_json=as_json, experiment=name)
 
     def watch(self, state: ExperimentState, events: tuple[Event, ...]) -> None:
         """Show what happened in one tick."""
         for event in events:
             if event.kind not in QUIET:
-                self.line(f"{_time(event.time)} {event_line(event)}{_metrics(state, event)}")
+                log.report(self._log, event, _metrics(state, event))
 
     def line(self, text: str) -> None:
         """Print one line. A full disk or a closed pipe behind the stream never ends a run."""
@@ -62,7 +67,7 @@ class Bar(Progress):
 
     def __init__(self, state: ExperimentState) -> None:
         """Import rich here: only a terminal needs it."""
-        super().__init__(sys.stderr)
+        super().__init__(state, sys.stderr)
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
@@ -113,34 +118,20 @@ class Bar(Progress):
 def progress(state: ExperimentState) -> Iterator[Progress]:
     """Show progress on standard error: a bar where it is a terminal, lines otherwise."""
     if not sys.stderr.isatty():
-        yield Progress(sys.stderr)
+        yield Progress(state, sys.stderr)
         return
     with Bar(state) as bar:
         yield bar
 
 
-def event_line(event: Event) -> str:
-    """Return an event in words, without its time."""
-    where = "" if event.trial_index is None else f" {event.trial_index}"
-    attempt = f" (attempt {event.attempt})" if event.attempt and event.attempt > 1 else ""
-    kind, _, what = event.kind.partition("_")
-    message = f": {event.message}" if event.message else ""
-    return f"{kind}{where} {what.replace('_', ' ')}{attempt}{message}"
-
-
-def _metrics(state: ExperimentState, event: Event) -> str:
+def _metrics(state: ExperimentState, event: Event) -> dict[str, float]:
     """Return the metrics of a trial that has just completed, of its first arm."""
     if event.kind != "trial_completed":
-        return ""
+        return {}
     newest = dropwhile(lambda o: o.trial_index != event.trial_index, reversed(state.outcomes))
     arms = list(takewhile(lambda o: o.trial_index == event.trial_index, newest))
-    texts = [f"{m} = {v:.6g}" for o in arms[-1:] for m, v in o.means.items()]
-    return f": {', '.join(texts)}"
+    return dict(arms[-1].means) if arms else {}
 
 
 def _done(state: ExperimentState) -> int:
     return sum(state.tally.finished.values())
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%H:%M:%S")

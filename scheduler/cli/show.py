@@ -7,9 +7,9 @@ from dataclasses import asdict
 import click
 
 from scheduler.cli import common, text, views
-from scheduler.cli.progress import event_line
 from scheduler.cli.summary import best_lines, counts
 from scheduler.jobs import tasks_of
+from scheduler.log import words
 from scheduler.model.best import best_outcome, pareto_front
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
@@ -283,4 +283,4 @@ def _best_views(store: Store, experiment: Experiment, state: ExperimentState) ->
 
 
 def _event_line(event: Event) -> str:
-    return f"{text.local(event.time)} {text.one_line(event_line(event))}"
+    return f"{text.local(event.time)} {text.one_line(words(event))}"

@@ -11,8 +11,14 @@ def is_feasible(
     outcome: Outcome,
     baseline: Mapping[str, float] | None,
 ) -> bool:
-    """Whether an outcome satisfies every outcome constraint."""
-    return all(c.holds(outcome.means, baseline) for c in definition.outcome_constraints)
+    """Whether an outcome satisfies every outcome constraint and reaches every threshold."""
+    reached = all(
+        o.threshold is None or not o.better(o.threshold, outcome.means[o.metric])
+        for o in definition.all_objectives
+    )
+    return reached and all(
+        c.holds(outcome.means, baseline) for c in definition.outcome_constraints
+    )
 
 
 def best_outcome(
