@@ -1,7 +1,7 @@
 """One trial's next step: from what was seen of its job, its submission and its metrics. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runners.base import JobReport, JobState, Rejected, RunnerError
 from scheduler.model.definition import ExperimentDefinition, Failures
@@ -47,8 +47,10 @@ def advance(trial: Trial, definition: ExperimentDefinition, about: About, now: f
     """Return the trial after this tick's news; the same object where nothing changed."""
     if about.submission is not None:
         trial = _acknowledged(trial, about.submission, now)
+    if about.cancelled and trial.wish and not trial.wish.told:
+        trial = trial.having(wish=replace(trial.wish, told=True))
     if trial.status.is_pending and trial.ended_at is None and about.report is not None:
-        trial = _reported(trial, definition, about.report, about.cancelled, now)
+        trial = _reported(trial, definition, about.report, now)
     if trial.status is TrialStatus.RUNNING and trial.ended_at is not None:
         trial = _measured(trial, definition, about.measurement, now)
     return _overdue(trial, definition, now)
@@ -77,7 +79,7 @@ def _acknowledged(trial: Trial, submission: str | RunnerError, now: float) -> Tr
 
 
 def _reported(
-    trial: Trial, definition: ExperimentDefinition, report: JobReport, cancelled: bool, now: float
+    trial: Trial, definition: ExperimentDefinition, report: JobReport, now: float
 ) -> Trial:
     """Follow a positive statement of the backend about this attempt."""
     if report.state is JobState.RUNNING:
@@ -85,8 +87,9 @@ def _reported(
     if report.state in (JobState.QUEUED, JobState.HELD):
         return _waiting(trial, report, now)
     if _never_existed(trial, report):
-        granted = trial.wish if cancelled else None
-        return _wish_granted(trial, definition.failures, granted, now) if granted else trial
+        if trial.wish is None or not trial.wish.told:
+            return trial
+        return _wish_granted(trial, definition.failures, trial.wish, now)
     if report.state is JobState.SUCCEEDED:
         return _succeeded(trial, report, now)
     if trial.wish:

@@ -141,9 +141,12 @@ def test_a_report_says_that(case):
 
 
 def test_a_wish_is_granted_where_no_job_exists_and_none_will():
-    after = step(trial(wish=GIVE_UP), report=NOT_STARTED, cancelled=True)
+    told = step(trial(wish=GIVE_UP), cancelled=True)
+    assert (told.status, told.wish.told) == (T.STAGED, True)
+    after = step(told, report=NOT_STARTED)
     assert (after.status, after.reason, after.message) == (T.ABANDONED, "USER", "enough")
     assert after.completed_at == NOW
+    assert step(trial(wish=GIVE_UP), report=NOT_STARTED, cancelled=True) == after
 
 
 def test_a_requeued_trial_keeps_the_wish_and_waits_afresh():

@@ -114,6 +114,8 @@ class Wish:
     """What it becomes then; CANDIDATE where a new attempt is to follow if one is left."""
     reason: str
     message: str
+    told: bool = False
+    """Whether a cancellation got through to the backend: what has not started never will."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from scheduler.model.experiment import Criterion, Event, Verdict
@@ -42,7 +43,7 @@ def trial_row(experiment_id: int, trial: Trial) -> dict[str, Any]:
     row["status"] = trial.status.value
     row["reason"] = str(trial.reason) if trial.reason else None
     row["retries"] = to_json(dict(trial.retries)) if trial.retries else "{}"
-    row["wish"] = to_json([wish.status, wish.reason, wish.message]) if wish else None
+    row["wish"] = to_json(astuple(wish)) if wish else None
     return row
 
 
@@ -53,7 +54,7 @@ def trial_of(row: Row, arms: Sequence[Arm]) -> Trial:
         arms=tuple(arms),
         status=TrialStatus(row["status"]),
         retries=json.loads(row["retries"]),
-        wish=Wish(TrialStatus(wish[0]), wish[1], wish[2]) if wish else None,
+        wish=Wish(TrialStatus(wish[0]), *wish[1:]) if wish else None,
         **{name: row[name] for name in _PLAIN},
     )
 

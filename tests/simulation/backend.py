@@ -73,6 +73,8 @@ class Backend:
         self.skew = chance.rng.choice((0.0, 0.0, -3.15e8, 3.15e8))
         """How far the backend's clock is off."""
         self.names_ids = chance.rng.random() < 0.8
+        self.max_jobs: int | None = None
+        self.poll_floor = 0.0
 
     def at(self, trial: int, attempt: int) -> SimulatedJob | None:
         """Return the job of one attempt."""
@@ -93,6 +95,9 @@ class Backend:
             raise Violation(f"{job.name} was submitted although {why}")
         if others := self.live(trial):
             raise Violation(f"{job.name} was submitted while {others[0].name} is alive")
+        alive = sum(not j.state.is_final for j in self.jobs.values())
+        if self.max_jobs is not None and alive >= self.max_jobs:
+            raise Violation(f"{job.name} was submitted while {alive} jobs are alive")
         made = self._drawn(job, trial, attempt)
         self.jobs[job.name] = made
         return made.job_id
@@ -181,8 +186,8 @@ class SimulatedRunner(Runner):
     def __init__(self, backend: Backend, fenced: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(RunnerOptions(), lambda: None)
         self.backend, self.chance, self.fenced = backend, backend.chance, fenced
-        self.max_jobs = None
-        self.poll_floor = 0.0
+        self.max_jobs = backend.max_jobs
+        self.poll_floor = backend.poll_floor
 
     def render(self, job: Job) -> str:
         """Return the job as text."""

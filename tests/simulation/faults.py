@@ -57,13 +57,21 @@ class Violation(BaseException):
 class Chance:
     """Draws everything that a history leaves open. Swarm: each history has some of the faults."""
 
-    def __init__(self, seed: int, without: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        seed: int,
+        without: frozenset[str] = frozenset(),
+        crash_at: frozenset[int] = frozenset(),
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.quiet = False
         """Whether faults have stopped for good."""
         self.now = 1_000_000.0
         self.struck: dict[str, int] = {}
+        self.crash_at = crash_at
+        self.points = 0
+        """How many places there were so far at which a process may die."""
         self.rates = {
             fault: self.rng.choice(RATES) * RARE.get(fault, 1.0) * (self.rng.random() < 0.4)
             for fault in FAULTS
@@ -80,7 +88,8 @@ class Chance:
 
     def point(self) -> None:
         """Die here, perhaps."""
-        if self.strikes("crash"):
+        self.points += 1
+        if self.points in self.crash_at or self.strikes("crash"):
             raise Crash
 
     def of(self, name: str) -> random.Random:

@@ -46,24 +46,29 @@ class History:
     seed: int
     parts: Parts = field(default_factory=Parts)
     without: frozenset[str] = frozenset()
-    steps: int = 0
+    crash_at: frozenset[int] = frozenset()
+    definition: ExperimentDefinition | None = None
 
     def __post_init__(self) -> None:
-        self.chance = Chance(self.seed, self.without)
+        self.chance = Chance(self.seed, self.without, self.crash_at)
         self.backend = Backend(self.chance, self._forbidden)
         self.invariants = Invariants(self.backend)
-        definition = definition_of(self.chance)
+        definition = self.definition or definition_of(self.chance)
         self.store: MemoryStore = seeded(definition, first_trials(definition))
-        self.invariants.signatures |= set()
         self.store.check = self.invariants.commit
         self.drivers: list[Driver] = []
         """The last one holds the lease."""
+        rng = self.chance.rng
+        self.cron = rng.random() < 0.15
+        """Whether each process makes the ticks that are due, and leaves."""
+        self.backend.max_jobs = rng.choice((None, None, None, 1, 2))
+        self.backend.poll_floor = rng.choice((0.0, 0.0, 0.0, 5.0, 30.0))
         self.ticks = 0
 
     def play(self) -> "History":
         """Go through a time of faults, then through one without, to the end."""
         with self._named():
-            for _ in range(self.steps or self.chance.rng.randint(10, 50)):
+            for _ in range(self.chance.rng.randint(10, 50)):
                 self._people()
                 self._processes()
                 self._step()
@@ -94,7 +99,21 @@ class History:
         for driver in list(self.drivers):
             if not driver.loop.ended:
                 self._tick(driver)
+        if self.cron:
+            self._leave()
         self.invariants.world(self.store)
+
+    def _leave(self) -> None:
+        """Tick on while there is something to do, then let go."""
+        for _ in range(20):
+            if not self.drivers or self.drivers[-1].loop.ended:
+                return
+            loop = self.drivers[-1].loop
+            if not (loop.eager or loop.world.generator.busy):
+                break
+            self.chance.now += 0.2
+            self._tick(self.drivers[-1])
+        self.drivers.clear()
 
     def _start(self) -> None:
         try:
