@@ -109,4 +109,7 @@ def _locked(path: Path, held: Callable[[], Held]) -> IO[str]:
     except BlockingIOError:
         lock.close()
         raise held() from None
+    except OSError as error:  # a filesystem without locks
+        lock.close()
+        raise StorageError(f"cannot lock {path}: {error.strerror}") from None
     return lock
