@@ -1,0 +1,168 @@
+"""Speed side by side with the peers, in one run: ``make bench``.
+
+    python tests/benchmarks/run.py [--quick] [--no-peers]
+
+Ax and Optuna live in a venv of their own, ``.venv/peers``, made on first use. Every figure is of a
+fresh process. Other work on the machine inflates CPU time too, so schedd's runs are repeated and
+the least is taken, and a ratio says more than its parts; the peers run once. Exit status 1 where
+a target is missed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+VENV = HERE.parent.parent / ".venv" / "peers"
+# torch is named, with its version, because without it pip may fetch gigabytes of CUDA.
+PEERS = ("ax-platform==1.3.1", "optuna==5.0.0", "SQLAlchemy<2.2", "tabulate<1", "torch==2.13.0")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Options:
+    sizes: Sequence[int]
+    peer_sizes: Sequence[int]
+    repeat: int
+    throughput: tuple[int, int]
+    start: int
+
+
+FULL = Options((50, 200, 1000, 5000), (50, 200, 1000), 3, (500, 3), 15)
+QUICK = Options((200, 1000), (200,), 1, (200, 2), 5)
+
+
+def main() -> int:
+    parser = ArgumentParser(description="Measure schedd and its peers.")
+    parser.add_argument("--quick", action="store_true", help="200 trials; minutes, not a quarter")
+    parser.add_argument("--no-peers", action="store_true", help="install and run no peers")
+    arguments = parser.parse_args()
+    options = QUICK if arguments.quick else FULL
+    peers = None if arguments.no_peers else peers_python()
+    say(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    met = [*overhead(options, peers), *throughput(options), *start(options)]
+    say(f"load average {os.getloadavg()[0]:.1f}; {sum(met)} of {len(met)} targets met")
+    return 0 if all(met) else 1
+
+
+def overhead(options: Options, peers: str | None) -> list[bool]:
+    """Measure CPU per trial; return which targets were met."""
+    say("\nCPU of the scheduler per trial, ms; instant trials, Sobol, SQLite, 10 in parallel")
+    row("", "trials", "CPU", "first 50", "last 50", "wall", "imports s")
+    ours = {n: show("schedd", least(n, options.repeat)) for n in options.sizes}
+    show("schedd, each alone", least(1000, options.repeat, "apart"))
+    theirs: dict[tuple[str, int], Figures] = {}
+    for name, size in [(p, n) for n in options.peer_sizes for p in ("ax", "optuna")]:
+        if peers:
+            figures = run([peers, "peers_overhead.py", name, str(size)])
+            theirs[name, size] = show(name, figures)
+    met = []
+    for (name, size), figures in theirs.items():
+        factor = {("ax", 200): 20, ("ax", 1000): 50}.get((name, size))
+        ratio = figures["cpu"] / ours[size]["cpu"] if size in ours else 0.0
+        said = f"{name} needs {ratio:.0f} times our CPU at {size} trials"
+        if factor is None:
+            say(f"    {said}")
+        else:
+            met.append(target(said, f"at least {factor}", ratio >= factor))
+    size = max(ours)
+    rise = ours[size]["last"] / ours[size]["first"]
+    said = f"the last 50 of {size} cost {rise:.2f} times the first 50"
+    return [*met, target(said, "at most 1.3", rise <= 1.3)]
+
+
+def least(trials: int, repeat: int, *how: str) -> Figures:
+    """Return the run that took the least CPU of several."""
+    command = [sys.executable, "overhead.py", str(trials), *how]
+    return min((run(command) for _ in range(repeat)), key=lambda figures: figures["cpu"])
+
+
+def throughput(options: Options) -> list[bool]:
+    trials, rounds = options.throughput
+    say(f"\nTrials per second, a real process each ({trials} times true, 10 in parallel)")
+    found = run([sys.executable, "throughput.py", str(trials), str(rounds)])
+    share = found["schedd"] / found["xargs"]
+    say(f"    schedd run {found['schedd']:.0f} ({found['whole']:.0f} with its start), ", end="")
+    say(f"xargs -P10 with the same wrapper {found['xargs']:.0f}")
+    return [target(f"schedd reaches {share:.0%} of xargs", "at least 40 %", share >= 0.4)]
+
+
+def start(options: Options) -> list[bool]:
+    say("\nStart")
+    found = run([sys.executable, "startup.py", str(options.start)])
+    ratio = found["help_ms"] / found["click_ms"]
+    say(f"    schedd --help {found['help_ms']:.0f} ms of CPU, import click ", end="")
+    say(f"{found['click_ms']:.0f} ms; schedd status {found['status_ms']:.0f} ms")
+    say(f"    first trial after {found['first_trial_s']:.1f} s; daemon ", end="")
+    say(f"{found['daemon_mib']:.0f} MiB, worker with a model {found['worker_mib']:.0f} MiB")
+    heavy = ", ".join(found["status_imports"]) or "nothing heavy"
+    early, torch = found["first_trial_before_torch"], found["daemon_has_torch"]
+    return [
+        target(f"schedd --help costs {ratio:.2f} times import click", "below 2", ratio < 2),
+        target(f"schedd status imports {heavy}", "no numpy, no torch", heavy == "nothing heavy"),
+        target(f"torch before the first trial: {yes(not early)}", "no", early),
+        target(f"torch in the daemon's memory: {yes(torch)}", "no", not torch),
+    ]
+
+
+def peers_python() -> str | None:
+    """Return the interpreter of the peers' venv, made if need be; None where it cannot be."""
+    python, stamp = VENV / "bin" / "python", VENV / "installed.txt"
+    wanted = "\n".join(PEERS)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        say(f"installing {', '.join(PEERS)} into {VENV.relative_to(HERE.parent.parent)}")
+        try:
+            subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            say(f"the peers cannot be installed and are left out: {error}")
+            return None
+        stamp.write_text(wanted)
+    return str(python)
+
+
+def run(command: Sequence[str]) -> Figures:
+    """Run one of the programs beside this one; return the figures in its last line."""
+    program, script, *rest = command
+    done = subprocess.run(
+        [program, "-W", "ignore", HERE / script, *rest],
+        env={**os.environ, **ONE_THREAD},
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def show(name: str, figures: Figures) -> Figures:
+    words = (f"{figures[key]:.2f}" for key in ("cpu", "first", "last", "wall", "imports_s"))
+    row(name, f"{figures['trials']:.0f}", *words)
+    return figures
+
+
+def row(*cells: str) -> None:
+    say(f"    {cells[0]:20}" + "".join(f"{cell:>10}" for cell in cells[1:]))
+
+
+def target(said: str, wanted: str, met: bool) -> bool:
+    say(f"{'ok ' if met else 'NO '} {said} ({wanted})")
+    return met
+
+
+def yes(fact: object) -> str:
+    return "yes" if fact else "no"
+
+
+def say(text: str, end: str = "\n") -> None:
+    print(text, end=end, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
