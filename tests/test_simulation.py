@@ -5,12 +5,17 @@ for more histories: ``SCHEDD_SIM_HISTORIES=20000``.
 """
 
 import os
+import random
 from collections import Counter
+from functools import cache
 
 import pytest
 from simulation import mutations
 from simulation.faults import FAULTS, Violation
 from simulation.history import History, Parts
+
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.trial import TrialStatus
 
 HISTORIES = int(os.environ.get("SCHEDD_SIM_HISTORIES", "2000"))
 CHUNK = 200
@@ -28,7 +33,7 @@ def test_no_history_breaks_a_promise(seeds):
 
 def test_every_fault_strikes():
     struck = Counter()
-    for seed in range(200):
+    for seed in range(100):
         struck.update(History(seed).play().chance.struck)
     assert set(FAULTS) == struck.keys()
 
@@ -45,6 +50,59 @@ def test_a_history_without_faults_ends_by_itself(seed):
     history = History(seed, without=frozenset(FAULTS)).play()
     assert {t.attempt for t in history.store.trials.values()} <= {1, 2, 3, 4}
     assert history.chance.struck == {}
+
+
+SCENARIOS = {
+    "one by one": {"trials": {"total_trials": 4, "max_pending_trials": 1}},
+    "side by side": {"trials": {"total_trials": 5, "max_pending_trials": 3}},
+    "in batches": {
+        "trials": {"total_trials": 3, "batch_size": 2, "replicates": 2},
+        "status_quo": {"parameters": {"x": 0.0}},
+    },
+}
+"""What is done while nothing goes wrong but that the process dies."""
+
+
+@cache
+def scenario(name, *crash_at):
+    definition = {
+        "name": "simulated",
+        "parameters": [{"name": "x", "type": "range", "bounds": [0, 1]}],
+        "objective": "-loss",
+        "generation_strategy": {"nodes": [{"generator": "sobol"}]},
+        "runner": {"command": ["train", "{params.x}"]},
+        **SCENARIOS[name],
+    }
+    made = ExperimentDefinition.model_validate(definition)
+    without = frozenset(FAULTS)
+    return History(7, without=without, crash_at=frozenset(crash_at), definition=made).play()
+
+
+def crashed(name, *points):
+    """Play a scenario in which the process dies at ``points``; nothing else may differ."""
+    plain, history = scenario(name), scenario(name, *points)
+    assert [t.arms for t in history.store.trials.values()] == [
+        t.arms for t in plain.store.trials.values()
+    ]
+    ends = {(t.status, t.attempt) for t in history.store.trials.values()}
+    assert ends == {(TrialStatus.COMPLETED, 1)}
+    assert set(history.backend.bodies.values()) == {1}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_crash_before_or_after_any_call_costs_nothing(name):
+    points = scenario(name).chance.points
+    assert points > 50
+    for point in range(1, points + 1):
+        crashed(name, point)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nor_do_two_or_three(name):
+    rng = random.Random(1)
+    points = range(1, scenario(name).chance.points + 50)
+    for _ in range(HISTORIES // 20):
+        crashed(name, *rng.sample(points, rng.choice((2, 3))))
 
 
 def found_at(parts: Parts) -> int | None:
