@@ -90,6 +90,8 @@ def throughput(options: Options) -> list[bool]:
     share = found["schedd"] / found["xargs"]
     say(f"    schedd run {found['schedd']:.0f} ({found['whole']:.0f} with its start), ", end="")
     say(f"xargs -P10 with the same wrapper {found['xargs']:.0f}")
+    say(f"    CPU a trial, the wrapper's too: schedd {found['schedd_cpu']:.1f} ms ", end="")
+    say(f"with its start, xargs {found['xargs_cpu']:.1f} ms")
     return [target(f"schedd reaches {share:.0%} of xargs", "at least 40 %", share >= 0.4)]
 
 

@@ -4,7 +4,8 @@
 
 Both start the same wrapper around ``true``, ten at a time. For xargs every folder, file and order
 is made beforehand and not counted; schedd makes them as it goes, chooses arms, reads a metric and
-commits. Its rate is taken from its own events, first submission to last completion.
+commits. Its rate is taken from its own events, first submission to last completion; its CPU is
+that of everything, from its own start on. Where other work takes turns with ours, CPU tells more.
 """
 
 import json
@@ -16,6 +17,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 PARALLEL = 10
 EXPERIMENT = """\
@@ -46,27 +48,29 @@ def schedd(trials: int, folder: Path) -> dict[str, float]:
     axes = "\n".join(f"  - {{name: x{i}, type: range, bounds: [0, 1]}}" for i in range(6))
     text = EXPERIMENT.format(parameters=axes, trials=trials, parallel=PARALLEL)
     (folder / "bench.yaml").write_text(text)
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_of_children()
     program = Path(sys.executable).with_name("schedd")
     storage = f"sqlite:///{folder / 'bench.db'}"
     command = [program, "run", "bench.yaml", "--storage", storage]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    whole = time.perf_counter() - start
+    whole, used = time.perf_counter() - start, cpu_of_children() - before
     with sqlite3.connect(folder / "bench.db") as connection:
         query = "select min(staged_at), max(completed_at), count(*) from trial where status = ?"
         first, last, count = connection.execute(query, ["COMPLETED"]).fetchone()
     assert count == trials, f"{count} of {trials} completed"
-    return {"schedd": trials / (last - first), "whole": trials / whole}
+    cpu = 1e3 * used / trials
+    return {"schedd": trials / (last - first), "whole": trials / whole, "schedd_cpu": cpu}
 
 
-def xargs(trials: int, folder: Path) -> float:
+def xargs(trials: int, folder: Path) -> dict[str, float]:
     """Run the wrapper on prepared folders; return how many end per second."""
     folders = [prepared(folder / str(i), f"bench-{i}") for i in range(trials)]
     from runners import wrapper
 
     library = str(Path(wrapper.__file__).parent)
+    # A session each, as schedd's: Linux may share the CPU between sessions, not processes.
     command = ["setsid", sys.executable, "-I", "-S", "-E", "-c", STUB, library]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_of_children()
     subprocess.run(
         ["xargs", f"-P{PARALLEL}", "-n1", *command],
         input="\n".join(map(str, folders)),
@@ -74,10 +78,10 @@ def xargs(trials: int, folder: Path) -> float:
         check=True,
         env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
     )
-    seconds = time.perf_counter() - start
+    seconds, used = time.perf_counter() - start, cpu_of_children() - before
     ended = sum((place / ".schedd/exit.json").exists() for place in folders)
     assert ended == trials, f"{ended} of {trials} ended"
-    return trials / seconds
+    return {"xargs": trials / seconds, "xargs_cpu": 1e3 * used / trials}
 
 
 def prepared(folder: Path, name: str) -> Path:
@@ -96,15 +100,24 @@ def prepared(folder: Path, name: str) -> Path:
     return folder
 
 
+def cpu_of_children() -> float:
+    """Return the seconds of CPU of children that have ended, and of theirs."""
+    usage = getrusage(RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def measure(trials: int, folder: Path) -> dict[str, float]:
     """Return trials per second of both, one after the other."""
     folder.mkdir()
-    return {**schedd(trials, folder), "xargs": xargs(trials, folder / "xargs")}
+    return {**schedd(trials, folder), **xargs(trials, folder / "xargs")}
 
 
 if __name__ == "__main__":
     count, rounds = int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 3
     with tempfile.TemporaryDirectory(prefix="schedd-bench-") as place:
         found = [measure(count, Path(place) / str(i)) for i in range(rounds)]
-    best = {name: max(figures[name] for figures in found) for name in found[0]}
+    best = {
+        name: (min if name.endswith("_cpu") else max)(figures[name] for figures in found)
+        for name in found[0]
+    }
     print(json.dumps({"trials": count, **best}))
