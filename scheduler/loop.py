@@ -174,7 +174,7 @@ class Loop:
                 if self._name(trial) in self._cancelled
             ),
             measurements=self._measurements(state, reports),
-            curves=self._curves(state, now),
+            curves=self._curves(state, reports, now),
             commands=self.world.journal.commands(),
             max_jobs=self.world.runner.max_jobs,
             submit_at_most=self._submit_at_most,
@@ -221,17 +221,25 @@ class Loop:
             if t.status.is_pending
         }
 
-    def _curves(self, state: ExperimentState, now: float) -> tuple[Observation, ...]:
-        """Read the curves of running trials, once per polling interval."""
+    def _curves(
+        self, state: ExperimentState, reports: Mapping[int, JobReport], now: float
+    ) -> tuple[Observation, ...]:
+        """Read the curves of running trials, once per polling interval and at their end."""
         definition = state.definition
-        if now - self._last_curves < definition.polling.interval:
-            return ()
         if not any(m.available_while_running for m in definition.metric_specs.values()):
             return ()
-        self._last_curves = now
-        running = [t for t in state.active.values() if t.status is TrialStatus.RUNNING]
+        due = [i for i, report in reports.items() if report.state is JobState.SUCCEEDED]
+        if now - self._last_curves >= definition.polling.interval:
+            self._last_curves = now
+            due += [
+                i
+                for i, t in state.active.items()
+                if t.status is TrialStatus.RUNNING and t.ended_at is None and i not in due
+            ]
         world = self.world
-        found = (curves(definition, t, world.trials_dir, world.fetchers) for t in running)
+        found = (
+            curves(definition, state.active[i], world.trials_dir, world.fetchers) for i in due
+        )
         new = {
             _key(point): point
             for point in chain.from_iterable(found)
