@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from simulation.history import History
 from simulation.memory import MemoryJournal, seeded
@@ -262,6 +262,7 @@ names = count()
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example(values=[(-0.0, -0.0), (5e-324, 1.7976931348623157e308), (0.1 + 0.2, -1 / 3)])
 @given(values=st.lists(st.tuples(finite, finite), min_size=1, max_size=20))
 def test_every_float_comes_back_bit_by_bit(sqlite, values):
     store, made = sqlite.store, definition(f"floats-{next(names)}")
@@ -280,7 +281,8 @@ def test_every_float_comes_back_bit_by_bit(sqlite, values):
         (parameters["x"].hex(), metrics["loss"][0].hex(), metrics["loss"][1].hex())
         for parameters, metrics in store.measured(experiment.id)
     ]
-    assert found == [(x.hex(), mean.hex(), abs(mean).hex()) for x, mean in values]
+    # SQLite keeps no sign of zero in a column of numbers; a parameter, as JSON, has its own.
+    assert found == [(x.hex(), (mean + 0.0).hex(), abs(mean).hex()) for x, mean in values]
 
 
 def spoilt(where):
