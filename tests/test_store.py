@@ -1,18 +1,17 @@
 """The store: what every store promises, and what SQLite does when things go wrong."""
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from simulation.history import History
-from simulation.memory import MemoryJournal, seeded
+from simulation.memory import seeded
+from simulation.stores import RUN, commit, definition, in_memory, in_sqlite, trial
 from sqlalchemy import event
 
-from scheduler.clock import Clock
-from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import (
     Changes,
     Criterion,
@@ -21,78 +20,14 @@ from scheduler.model.experiment import (
     Verdict,
     evolve,
 )
-from scheduler.model.observation import GeneratorRun, Observation
+from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
 from scheduler.storage import engine
 from scheduler.storage.engine import StorageBusy, StorageError
-from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.lease import LeaseLost
-from scheduler.storage.store import Experiment, Store, first_trials
+from scheduler.storage.store import Store
 
 T = TrialStatus
-
-
-def definition(name="e", **changes):
-    return ExperimentDefinition.model_validate(
-        {
-            "name": name,
-            "parameters": [{"name": "x", "type": "range", "bounds": [0, 1]}],
-            "objective": "-loss",
-            "metrics": {"loss": {}, "extra": {}},
-            "arms": [{"name": "mine", "parameters": {"x": 0.25}}],
-            "status_quo": {"parameters": {"x": 0.5}},
-            "runner": {"command": ["true"]},
-            **changes,
-        }
-    )
-
-
-@dataclass
-class Driven:
-    """One experiment in a store, under a lease."""
-
-    journal: object
-    command: object
-    store: object
-    experiment: Experiment | None = None
-    leases: tuple = ()
-
-    def state(self):
-        return self.journal.load()
-
-    def taken_over(self):
-        """Let somebody else drive."""
-        if self.experiment is None:
-            self.store.acquire()
-            return
-        self.leases[0].release()
-        self.leases += (self.store.acquire(self.experiment, 0.0),)
-
-    def close(self):
-        for lease in self.leases:
-            lease.release()
-        if self.experiment is not None:
-            self.store.close()
-
-
-def in_memory(_folder, made=None):
-    made = made or definition()
-    store = seeded(made, first_trials(made, 0.0))
-    return Driven(MemoryJournal(store, store.acquire()), store.command, store)
-
-
-def in_sqlite(folder, made=None):
-    made = made or definition()
-    store = Store.open(f"sqlite:///{folder}/s.db", create=True)
-    store.create(made, folder, 0.0)
-    experiment = store.find(made.name)
-    lease = store.acquire(experiment, 0.0)
-
-    def command(verb, index=None, reason=""):
-        store.command(experiment.id, verb, index, reason, 0.0)
-
-    journal = ExperimentJournal(store, experiment, lease, Clock())
-    return Driven(journal, command, store, experiment, (lease,))
 
 
 @pytest.fixture(params=[in_memory, in_sqlite])
@@ -107,27 +42,6 @@ def sqlite(tmp_path):
     made = in_sqlite(tmp_path)
     yield made
     made.close()
-
-
-def commit(driven, **changes):
-    """Write, and return what both memory and store say then."""
-    before = driven.state()
-    made = Changes(time=1.0, **changes)
-    driven.journal.commit(before, made)
-    after = driven.state()
-    assert evolve(before, made) == after
-    assert [o.arm_name for o in evolve(before, made).outcomes] == [
-        o.arm_name for o in after.outcomes
-    ]
-    return after
-
-
-def trial(index, status=T.CANDIDATE, arms=1, **fields):
-    made = tuple(Arm(f"{index}_{k}", {"x": index / 100 + k / 10_000}) for k in range(arms))
-    return Trial(index, made, status, generator_run=0, node=0, created_at=1.0, **fields)
-
-
-RUN = GeneratorRun(0, 0, "sobol", 2**32 - 1, cursor=5, predictions=({"loss": {"mean": 0.1}},))
 
 
 def test_a_new_experiment_has_the_arms_that_were_given(driven):
