@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
-
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger
+from typing import TYPE_CHECKING, Any
 
 from scheduler.model.experiment import Event
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger
 
 
 def logger(write: Callable[[str], None], *, as_json: bool, experiment: str) -> Any:
     """Return a logger that gives ``write`` a line an event: in words, or as a JSON object."""
+    import structlog  # brings rich with it, which the verbs that only show need not wait for
+
     render = structlog.processors.JSONRenderer() if as_json else _in_words
     return structlog.wrap_logger(
         _Lines(write),
@@ -21,7 +23,7 @@ def logger(write: Callable[[str], None], *, as_json: bool, experiment: str) -> A
     )
 
 
-def report(log: FilteringBoundLogger, event: Event, metrics: dict[str, float]) -> None:
+def report(log: "FilteringBoundLogger", event: Event, metrics: dict[str, float]) -> None:
     """Log one event of an experiment's history, with the metrics that came with it."""
     say = log.warning if event.kind.endswith(("_failed", "_unavailable")) else log.info
     say(
@@ -51,7 +53,7 @@ def words(event: Event, metrics: Mapping[str, float] | None = None) -> str:
     return f"{kind}{where} {what.replace('_', ' ')}{attempt}{texts}"
 
 
-def _in_words(_logger: object, _method: str, keys: EventDict) -> str:
+def _in_words(_logger: object, _method: str, keys: "EventDict") -> str:
     time = datetime.fromisoformat(keys["time"])
     event = Event(0.0, keys["event"], keys["message"], keys["trial"], keys["attempt"])
     return f"{time.astimezone():%H:%M:%S} {words(event, keys['metrics'])}"
