@@ -29,6 +29,9 @@ BAD_SIDE, GOOD_SIDE = 5.0, 50.0
 BOTH_SIDES = 20.0
 """The same for a metric that is only constrained."""
 
+NOISE_FLOOR = 1e-6
+"""Least variance of an observation, as a share of the metric's: GPyTorch takes no less."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -87,7 +90,7 @@ def standardized(
     scale = max(abs(shift), 1.0) if flat else spread
     sems = [sem for _, sem in measured if sem is not None]
     known = len(sems) == len(measured)
-    variances = np.maximum((np.array(sems) / scale) ** 2, 1e-7) if known else None
+    variances = np.maximum((np.array(sems) / scale) ** 2, NOISE_FLOOR) if known else None
     return Column(metric, points, (values - shift) / scale, variances, sign, shift, scale)
 
 
@@ -147,13 +150,13 @@ def _levels(count: float) -> Tensor:
 def build(space: Space, column: Column) -> SingleTaskGP:
     """Return the model of ``column`` before it is fitted.
 
-    Inferred noise may be as small as 1e-6 of the variance (BoTorch stops at 1e-4, which hides the
+    Inferred noise may be as small as NOISE_FLOOR (BoTorch stops at 1e-4, which hides the
     last digits of a noiseless objective), and Gamma(1.1, 30) hardly pulls at it.
     """
     variances = None if column.variances is None else torch.as_tensor(column.variances)[:, None]
     likelihood = None
     if variances is None:
-        floor = GreaterThan(1e-6, transform=None, initial_value=1e-3)
+        floor = GreaterThan(NOISE_FLOOR, transform=None, initial_value=1e-3)
         likelihood = GaussianLikelihood(noise_prior=GammaPrior(1.1, 30.0), noise_constraint=floor)
     kernel = ScaleKernel(
         MixedKernel(space),

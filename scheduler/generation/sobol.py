@@ -7,13 +7,15 @@ from scipy.stats.qmc import Sobol
 
 from scheduler.generation.polytope import Polytope, every_point
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
-from scheduler.generation.space import GenerationError, Points, Space
+from scheduler.generation.space import Points, Space
 from scheduler.model.base import Value
 
 BLOCK = 256
 """Points drawn at a time: a power of two, so that every block is balanced."""
 PATIENCE = 16 * BLOCK
 """Points of the sequence looked at for one arm before it is made another way."""
+TRIES = 64
+"""Points drawn inside the constraints before all that they admit is taken to be used."""
 FEW = 50_000
 """A space with no more points than this is listed where one block has no new arm."""
 
@@ -78,15 +80,13 @@ class SobolGenerator:
         rng = np.random.default_rng([self.seed, cursor])
         if self.space.size <= FEW:
             return self._unused(rng, used)
-        for _ in range(64):
+        # Constraints can leave a few points of a space that has infinitely many.
+        for _ in range(TRIES):
             point = self._polytope.draw(rng)
             arm = None if point is None else self._new(point, used)
             if arm is not None or point is None:
                 return arm
-        raise GenerationError(
-            f"no new arm was found among {PATIENCE} points of the Sobol sequence "
-            "and 64 points drawn inside the parameter constraints"
-        )
+        return None
 
     def _unused(self, rng: np.random.Generator, used: set[Key]) -> Arm | None:
         left = [point for point, key in self._listed if key not in used]
