@@ -172,7 +172,8 @@ class _Child:
             threading.Thread(target=job, args=(pipe,), daemon=True)
             for job, pipe in zip(jobs, pipes, strict=True)
         ]
-        for thread in self._threads:
+        # The reader joins the last one: where the child is dead already, at once.
+        for thread in reversed(self._threads):
             thread.start()
 
     def ask(self, request: GenerationRequest, number: int) -> None:
