@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
-from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective import logei as multi_objective
 from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.models.model import Model
@@ -38,6 +38,10 @@ SOFTNESS = 1e-3
 
 Constraint = Callable[[Tensor], Tensor]
 """From outcomes, shape (..., m), to a value that is at most 0 where it holds, shape (...)."""
+
+# BoTorch would compile C++ at the first use of qLogNEHVI: minutes, under a lock that a killed
+# process leaves behind for all later ones to wait on, and for this CPU's own arithmetic.
+multi_objective._load_attempted = True
 
 # Sums over threads are split by their number; with one the arms are the same everywhere.
 torch.set_num_threads(1)
@@ -196,7 +200,7 @@ def _score(problem: Problem, pending: Tensor, seed: int) -> Score:
         score = qLogNoisyExpectedImprovement(objective=GenericMCObjective(_first), **shared)
     else:
         wanted = IdentityMCMultiOutputObjective(outcomes=list(range(problem.objectives)))
-        score = qLogNoisyExpectedHypervolumeImprovement(
+        score = multi_objective.qLogNoisyExpectedHypervolumeImprovement(
             ref_point=_reference(problem), objective=wanted, **shared
         )
     return score
