@@ -30,7 +30,7 @@ run: $(VENV)/.run ## install, then tune a model on scikit-learn's digits
 	schedd run configs/digits.yaml
 
 test: $(VENV)/.test ## install, then run the tests
-	pytest
+	pytest -n auto --dist worksteal
 
 check: $(VENV)/.check ## ruff, mypy, import-linter
 	ruff check
@@ -39,7 +39,7 @@ check: $(VENV)/.check ## ruff, mypy, import-linter
 	lint-imports
 
 sim: $(VENV)/.test ## the simulation, with 20 000 histories
-	SCHEDD_HISTORIES=20000 pytest tests/test_simulation.py
+	SCHEDD_SIM_HISTORIES=20000 pytest tests/test_simulation.py
 
 sweep: $(VENV)/.test ## kill the real thing at every system call, twice too (an hour)
 	pytest -m sweep

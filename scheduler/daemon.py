@@ -15,7 +15,7 @@ from scheduler.clock import Anchor, Clock
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.loop import Loop, World
 from scheduler.model.experiment import Event, ExperimentState
-from scheduler.storage.engine import StorageError
+from scheduler.storage.engine import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.lease import Lease
 from scheduler.storage.store import Experiment, Store
@@ -70,11 +70,16 @@ class Driven:
 
 
 def take(store: Store, experiment: Experiment) -> Driven:
-    """Acquire the lease and put the loop together. Raises Held or StorageError."""
+    """Acquire the lease and put the loop together. Raises Held or StorageError.
+
+    The definition is read again under the lease: until then another process might change it.
+    """
     news = News()
     lease = store.acquire(experiment, Clock().now())
     try:
-        clock = Clock(Anchor.from_json(store.clock(experiment)))
+        anchor = Anchor.from_json(store.clock(experiment))
+        clock = Clock(anchor)
+        experiment = store.find(experiment.definition.name) or experiment
         definition = experiment.definition
         world = World(
             journal=ExperimentJournal(store, experiment, lease, clock),
@@ -85,7 +90,7 @@ def take(store: Store, experiment: Experiment) -> Driven:
             trials_dir=experiment.trials_dir,
             token=experiment.token,
         )
-        return Driven(Loop(world), lease, news)
+        return Driven(Loop(world, anchor.wall if anchor else None), lease, news)
     except BaseException:
         lease.release()
         raise
@@ -99,8 +104,8 @@ def drive(driven: Driven, watch: Watcher) -> None:
     """Tick until the experiment has ended: at its interval, at news, soon after a submission.
 
     Raises :class:`Interrupted` after the tick under way where ``news.stop`` is set, and LeaseLost
-    where someone else took over. Trouble with the store is reported to ``watch`` and waited out:
-    nothing is done that is not stored.
+    where someone else took over, StorageError where the database is damaged. A store that is busy
+    or full is reported to ``watch`` and waited out: nothing is done that is not stored.
     """
     loop, news = driven.loop, driven.news
     timer = _timer(loop.state.definition.polling.interval, news)
@@ -137,7 +142,7 @@ def _turn(loop: Loop, watch: Watcher, trouble: str) -> str:
     """Tick once; return the store's trouble in words, which is reported when it is new."""
     try:
         events = loop.tick()
-    except StorageError as error:
+    except StorageBusy as error:
         if str(error) != trouble:
             message = f"waiting, nothing is lost: {error}"
             watch(loop.state, (Event(loop.world.now(), "storage_unavailable", message),))

@@ -42,6 +42,8 @@ HEARTBEAT = 15.0
 """Seconds after which the time driven is stored even though nothing changed."""
 GENERATE_AGAIN_AFTER = 10.0
 """Seconds to wait after a generator that could not even step down."""
+SHORT_GAP = 600.0
+"""Seconds without a driver that count as driven nevertheless."""
 SUBMIT_AT_MOST = 1000
 
 
@@ -89,15 +91,20 @@ class Acts:
 class Loop:
     """Drives one experiment, tick by tick. Everything it remembers can be lost without harm."""
 
-    def __init__(self, world: World) -> None:
-        """Load the state; the lease is held."""
+    def __init__(self, world: World, noted: float | None = None) -> None:
+        """Load the state; the lease is held.
+
+        ``noted``: when the time driven was last stored. A short gap since, as between two calls
+        of cron, counts as driven.
+        """
         self.world = world
         self.state = world.journal.load()
         self._in_doubt = False
         self._acts = Acts({}, set(), [])
         self._cancelled: dict[str, float] = {}
         self._submit_at_most = SUBMIT_AT_MOST
-        self._last_tick = world.now()
+        now = world.now()
+        self._last_tick = noted if noted is not None and now - noted <= SHORT_GAP else now
         self._last_commit = 0.0
         self._last_poll = self._last_curves = -1e18
         self._generate_from = 0.0

@@ -19,7 +19,8 @@ class DefinitionChanged(Exception):
 def submit(store: Store, definition: ExperimentDefinition, now: float) -> Experiment:
     """Return the stored experiment of this name, made or given its new budget.
 
-    Raises :class:`DefinitionChanged` where more than its budget differs.
+    Raises :class:`DefinitionChanged` where more than its budget differs, Held where the budget
+    differs and another process drives the experiment.
     """
     found = store.find(definition.name)
     if found is None:
@@ -60,8 +61,12 @@ def changes(before: ExperimentDefinition, after: ExperimentDefinition) -> list[s
 
 def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
     changed = changes(found.definition, definition)
-    if changed and not store.is_driven(definition.name):
-        store.redefine(found, definition, now, f"changed: {', '.join(changed)}")
+    if changed:
+        lease = store.acquire(found, now)
+        try:
+            store.redefine(found, definition, now, f"changed: {', '.join(changed)}")
+        finally:
+            lease.release()
 
 
 def _differing(before: Any, after: Any, path: str) -> list[str]:

@@ -9,6 +9,7 @@ from simulation.bench import Bench, definition
 from metrics.base import Fetcher, FetcherOptions, Point
 from runners.base import JobState, Rejected
 from runners.testing import FakeRunner
+from scheduler.loop import Loop
 from scheduler.measure import measure
 from scheduler.model.experiment import Criterion, ExperimentStatus
 from scheduler.model.trial import Arm, Trial, TrialStatus
@@ -57,6 +58,16 @@ def test_it_goes_on_in_another_process_after_any_tick_with_the_same_arms(bench, 
     ]
     assert list(restarted.backend.executions.values()) == [1] * 6
     restarted.close()
+
+
+@pytest.mark.parametrize(("away", "driven"), [(60.0, 60.0), (3600.0, 0.0)])
+def test_a_short_gap_between_two_drivers_counts_as_driven(away, driven, bench):
+    made = bench()
+    noted = made.loop.world.now() - away
+    assert Loop(made.loop.world, noted).tick() is not None
+    again = Loop(made.loop.world, noted)
+    again.tick()
+    assert again.state.seconds == pytest.approx(2 * driven if driven else 0.0, abs=1e-6)
 
 
 def test_arms_of_a_batch_are_deployed_together_with_the_status_quo(bench):

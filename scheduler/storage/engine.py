@@ -9,7 +9,16 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, insert, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from scheduler.storage import schema
 
@@ -48,11 +57,13 @@ def translated(url: str) -> Iterator[None]:
     """Turn the database's errors into one sentence each."""
     try:
         yield
-    except DBAPIError as error:
+    except DatabaseError as error:
+        if isinstance(error, (DataError, IntegrityError, InternalError, ProgrammingError)):
+            raise  # a bug of ours, not of the place
         shown = make_url(url).render_as_string(hide_password=True)
         cause = str(error.orig).strip().rstrip(".")
-        if isinstance(error, DatabaseError) and "malformed" in cause:
-            raise StorageError(f"{shown} is damaged: {cause}") from error
+        if not isinstance(error, OperationalError):
+            raise StorageError(f"{shown} cannot be read: {cause}") from error
         raise StorageBusy(f"{shown}: {cause}") from error
 
 

@@ -1,0 +1,67 @@
+"""A definition that comes again: the same, with another budget, or with more than that."""
+
+from pathlib import Path
+
+import pytest
+
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import ExperimentStatus
+from scheduler.storage.lease import Held
+from scheduler.storage.store import Store
+from scheduler.submit import DefinitionChanged, differences, submit
+
+
+def definition(**changes) -> ExperimentDefinition:
+    return ExperimentDefinition.model_validate(
+        {
+            "name": "e",
+            "parameters": [{"name": "x", "type": "range", "bounds": [0, 1]}],
+            "objective": "-loss",
+            "runner": {"command": ["true"]},
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    made = Store.open(f"sqlite:///{tmp_path}/s.db", create=True)
+    yield made
+    made.close()
+
+
+def test_a_new_experiment_has_its_trials_beside_the_database(store, tmp_path):
+    assert submit(store, definition(), 1.0).trials_dir == tmp_path / "e.trials"
+
+
+def test_the_same_definition_changes_nothing(store):
+    first = submit(store, definition(), 1.0)
+    assert submit(store, definition(description="in other words"), 2.0) == first
+
+
+def test_a_greater_budget_is_taken_and_lets_it_go_on(store):
+    submit(store, definition(), 1.0)
+    raised = submit(store, definition(trials={"total_trials": 500}), 2.0)
+    assert raised.definition.trials.total_trials == 500
+    assert raised.status is ExperimentStatus.RUNNING
+
+
+def test_a_budget_does_not_change_under_a_driver(store):
+    experiment = submit(store, definition(), 1.0)
+    lease = store.acquire(experiment, 1.0)
+    with pytest.raises(Held, match="e is driven by process"):
+        submit(store, definition(trials={"total_trials": 500}), 2.0)
+    lease.release()
+    assert submit(store, definition(), 3.0).definition == experiment.definition
+
+
+def test_another_search_space_needs_another_name(store):
+    submit(store, definition(), 1.0)
+    changed = [{"name": "x", "type": "range", "bounds": [0, 2]}]
+    with pytest.raises(DefinitionChanged, match=r"'e' has another parameters; give the new one"):
+        submit(store, definition(parameters=changed), 2.0)
+
+
+def test_differences_name_each_key():
+    after = definition(trials={"ttl": 5}, runner={"command": ["false"], "env": {"A": "1"}})
+    assert differences(definition(), after) == ["trials.ttl", "runner.command", "runner.env.A"]
