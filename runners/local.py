@@ -82,7 +82,8 @@ class LocalRunner(Runner):
         except OSError as error:
             if error.errno in (errno.ENAMETOOLONG, errno.E2BIG):
                 return Rejected(f"job {job.name!r} is impossible: {error}")
-            return Unavailable(f"job {job.name!r} cannot be started now: {error}")
+            place = f": {error.filename}" if error.filename else ""
+            return Unavailable(f"job {job.name} cannot be started now: {error.strerror}{place}")
         return job_id
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobReport]:

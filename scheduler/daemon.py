@@ -159,7 +159,10 @@ def _timer(interval: float, news: News) -> BackgroundScheduler:
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     timer = BackgroundScheduler(timezone=UTC)
     timer.add_job(news.set, "interval", seconds=interval, coalesce=True, max_instances=1)
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:
+        raise OSError(f"a thread cannot be started: {error}") from error
     return timer
 
 

@@ -109,6 +109,7 @@ class Loop:
         self._last_poll = self._last_curves = -1e18
         self._generate_from = 0.0
         self._unreachable = ""
+        self._delayed = False
         self._curves_stored: dict[tuple[int, int, str, str, float | None], float] = {}
 
     @property
@@ -286,7 +287,7 @@ class Loop:
         if decision.cancel:
             self._cancel(decision.cancel, now)
         if decision.submit:
-            self._submit(decision.submit)
+            self._submit(decision.submit, now)
         if decision.generate and not self.world.generator.busy and now >= self._generate_from:
             self._generate(decision.generate)
 
@@ -304,7 +305,7 @@ class Loop:
         since = now - self.state.definition.polling.interval
         return tuple(t for t in trials if self._cancelled.get(self._name(t), since) <= since)
 
-    def _submit(self, trials: tuple[Trial, ...]) -> None:
+    def _submit(self, trials: tuple[Trial, ...], now: float) -> None:
         """Submit, and note the answers for the next transaction; start slowly after a refusal."""
         jobs = [self._job(trial) for trial in trials]
         names = [job.name for job in jobs]
@@ -315,6 +316,7 @@ class Loop:
         missing = Unavailable("the runner gave no answer for this job")
         self._acts.submissions = {name: answers.get(name, missing) for name in names}
         given = self._acts.submissions.values()
+        self._note_delay([str(answer) for answer in given if isinstance(answer, Unavailable)], now)
         if any(isinstance(answer, Rejected) for answer in given):
             self._submit_at_most = 1
         elif any(isinstance(answer, str) for answer in given):
@@ -347,6 +349,12 @@ class Loop:
         if not self._unreachable:
             self._acts.events.append(Event(now, "runner_unavailable", message))
         self._unreachable = message
+
+    def _note_delay(self, reasons: list[str], now: float) -> None:
+        """Record the first of a run of submissions that the backend had no room for."""
+        if reasons and not self._delayed:
+            self._acts.events.append(Event(now, "submission_delayed", reasons[0]))
+        self._delayed = bool(reasons)
 
     def _note_reachable(self, now: float) -> None:
         if self._unreachable:

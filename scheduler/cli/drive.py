@@ -35,8 +35,9 @@ def run(file: str, storage: str | None) -> None:
     where it was: jobs that still run are adopted, none is started twice. With a greater
     total_trials an ended experiment goes on.
 
-    Exit status: 0 a criterion stopped it, 1 failures ended it, 2 the file is wrong, 73 another
-    process drives it, 78 the database cannot be used, 130 interrupted.
+    Exit status: 0 a criterion stopped it, 1 failures ended it, 2 the file is wrong, 71 the system
+    refused something, 73 another process drives it, 78 the database cannot be used, 130
+    interrupted.
     """
     definition = common.load(file)
     store = Store.open(common.storage_url(storage, definition), create=True)
@@ -93,11 +94,9 @@ def _drive(store: Store, experiment: Experiment, driven: Driven) -> NoReturn:
             drive(driven, shown.watch)
     except Interrupted:
         running = driven.loop.state.pending
-        click.echo(
-            f"Interrupted. {running} trials are left alone; go on with: schedd resume {name}"
-            f"{common.storage_words(store)}",
-            err=True,
-        )
+        left = f"{running} pending trials are left alone; " if running else ""
+        command = f"schedd resume {name}{common.storage_words(store)}"
+        click.echo(f"Interrupted. {left}go on with: {command}", err=True)
         sys.exit(INTERRUPTED)
     finally:
         driven.release()

@@ -1,5 +1,7 @@
 """What a user's mistake becomes: a sentence on standard error and an exit status."""
 
+import traceback
+
 import click
 
 from scheduler.config.errors import ConfigError
@@ -10,6 +12,8 @@ from scheduler.submit import DefinitionChanged
 
 ENDED_BY_FAILURES = 1
 BAD_INPUT = 2
+BUG = 70
+SYSTEM = 71
 HELD = 73
 LOST = 75
 STORAGE = 78
@@ -21,14 +25,17 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Held, HELD),
     (LeaseLost, LOST),
     (StorageError, STORAGE),
+    (OSError, SYSTEM),
 )
 
 
 def report(error: Exception) -> int:
-    """Print ``error`` in one sentence and return the exit status; raise what is a bug of ours."""
+    """Print ``error`` in one sentence and return the exit status; a bug of ours in full."""
     for kind, status in STATUS:
         if isinstance(error, kind):
             prefix = "" if kind is ConfigError else "schedd: "
             click.echo(f"{prefix}{error}", err=True)
             return status
-    raise error
+    traceback.print_exception(error)
+    click.echo("schedd: this is a bug; what is stored is safe, and resume goes on", err=True)
+    return BUG

@@ -105,7 +105,7 @@ class WorkerGenerator:
         self._number += 1
         try:
             self.warm()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no process, or no thread, to be had
             self._stillborn = f"its process cannot be started: {error}"
             self._wake()
             return

@@ -94,6 +94,11 @@ def _check_place(url: URL, create: bool) -> None:
         raise StorageError(f"there is no database {path}; name it with --storage sqlite:///FILE")
     if not path.parent.is_dir():
         raise StorageError(f"the folder {path.parent} of the database does not exist")
+    for place in (path.parent, path):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise StorageError(
+                f"{place} is not writable; SQLite keeps its journal beside the file"
+            )
     kind = _filesystem(path.parent)
     if kind in NETWORK_FILESYSTEMS:
         raise StorageError(f"{path} is on {kind}; SQLite loses data there: use a local disk")

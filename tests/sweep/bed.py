@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCHEDD = f"{sysconfig.get_path('scripts')}/schedd"
-DOCUMENTED = frozenset({0, 1, 2, 73, 75, 78, 130})
+DOCUMENTED = frozenset({0, 1, 2, 71, 73, 75, 78, 130})
 STUCK = 90
 """Seconds after which a run of three trials, the longest of one second, will never end."""
 

@@ -31,6 +31,7 @@ ERRORS = {
     "mkdir": ("ENOSPC",),
     "fcntl": ("ENOLCK",),
     "flock": ("ENOLCK",),
+    "clone3": ("EAGAIN",),
     "vfork": ("EAGAIN",),
     "pipe2": ("EMFILE",),
     "memfd_create": ("EMFILE",),
@@ -76,14 +77,10 @@ def points(log: Path) -> list[Point]:
 def fallible(log: Path) -> list[Point]:
     """Return the calls of a trace that may fail.
 
-    Left out: writing to an eventfd or to standard output; and ``openat``, whose count varies, so
-    that at times it would be Python's own modules or /proc that cannot be opened.
+    Left out: writing to an eventfd; and ``openat``, whose count varies, so that at times it would
+    be Python's own modules that cannot be opened.
     """
-    return [
-        point
-        for point, line in _calls(log)
-        if point[0] in ERRORS and not line.startswith("write(1,") and "\\1\\0\\0" not in line
-    ]
+    return [point for point, line in _calls(log) if point[0] in ERRORS and "\\1\\0\\0" not in line]
 
 
 def _calls(log: Path) -> Iterator[tuple[Point, str]]:
