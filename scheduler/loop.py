@@ -11,20 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from metrics.base import Fetcher
-from runners.base import (
-    Job,
-    JobRef,
-    JobReport,
-    JobState,
-    Rejected,
-    Runner,
-    RunnerError,
-    Unavailable,
-)
+from runners.base import JobReport, JobState, Runner
 from scheduler import candidates
 from scheduler.advance import Measurement
+from scheduler.backend import Backend
 from scheduler.generation.protocol import Generator
-from scheduler.jobs import job_name, job_of, ref_of
 from scheduler.measure import curves, measure
 from scheduler.model.experiment import (
     Changes,
@@ -35,7 +26,7 @@ from scheduler.model.experiment import (
     evolve,
 )
 from scheduler.model.observation import Observation
-from scheduler.model.trial import Trial, TrialStatus
+from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import Decision, Seen, decide
 
 HEARTBEAT = 15.0
@@ -44,7 +35,6 @@ GENERATE_AGAIN_AFTER = 10.0
 """Seconds to wait after a generator that could not even step down."""
 SHORT_GAP = 600.0
 """Seconds without a driver that count as driven nevertheless."""
-SUBMIT_AT_MOST = 1000
 
 
 class Journal(Protocol):
@@ -79,15 +69,6 @@ class World:
     token: str
 
 
-@dataclass(slots=True)
-class Acts:
-    """How the last acts went, by name of the job, until a transaction has taken it up."""
-
-    submissions: dict[str, str | RunnerError]
-    cancelled: set[str]
-    events: list[Event]
-
-
 class Loop:
     """Drives one experiment, tick by tick. Everything it remembers can be lost without harm."""
 
@@ -99,23 +80,20 @@ class Loop:
         """
         self.world = world
         self.state = world.journal.load()
+        definition = self.state.definition
+        self.backend = Backend(world.runner, definition, world.trials_dir, world.token)
         self._in_doubt = False
-        self._acts = Acts({}, set(), [])
-        self._cancelled: dict[str, float] = {}
-        self._submit_at_most = SUBMIT_AT_MOST
         now = world.now()
         self._last_tick = noted if noted is not None and now - noted <= SHORT_GAP else now
         self._last_commit = 0.0
-        self._last_poll = self._last_curves = -1e18
+        self._last_curves = -1e18
         self._generate_from = 0.0
-        self._unreachable = ""
-        self._delayed = False
         self._curves_stored: dict[tuple[int, int, str, str, float | None], float] = {}
 
     @property
     def eager(self) -> bool:
         """Whether another tick should follow soon: it has answers that are not stored yet."""
-        return bool(self._acts.submissions or self._acts.cancelled)
+        return self.backend.has_news
 
     @property
     def ended(self) -> bool:
@@ -136,8 +114,8 @@ class Loop:
         before = self.state
         present = replace(evolve(before, arrived), exhausted=exhausted)
         decision = decide(present, self._observe(present, now), now)
-        decision = replace(decision, cancel=self._not_cancelled_lately(decision.cancel, now))
-        changes = merged(arrived, decision.changes, tuple(self._acts.events))
+        decision = replace(decision, cancel=self.backend.to_cancel(decision.cancel, now))
+        changes = merged(arrived, decision.changes, tuple(self.backend.events))
         self._store(before, changes, bool(decision.cancel or decision.submit), now)
         self.state = replace(self.state, exhausted=exhausted)
         self._act(decision, now)
@@ -172,45 +150,17 @@ class Loop:
         return candidates.arrivals(self.state, reply, now), exhausted or reply.exhausted
 
     def _observe(self, state: ExperimentState, now: float) -> Seen:
-        reports = self._poll(state, now)
+        reports = self.backend.poll(state.active, now)
         return Seen(
             reports=reports,
-            submissions=self._answers(state),
-            cancelled=frozenset(
-                index
-                for index, trial in state.active.items()
-                if self._name(trial) in self._cancelled
-            ),
+            submissions=self.backend.answers(state.active),
+            cancelled=self.backend.cancelled(state.active),
             measurements=self._measurements(state, reports),
             curves=self._curves(state, reports, now),
             commands=self.world.journal.commands(),
-            max_jobs=self.world.runner.max_jobs,
-            submit_at_most=self._submit_at_most,
+            max_jobs=self.backend.max_jobs,
+            submit_at_most=self.backend.submit_at_most,
         )
-
-    def _answers(self, state: ExperimentState) -> dict[int, str | RunnerError]:
-        """Return how the last submissions went, of attempts that are still the present ones."""
-        answers = self._acts.submissions
-        names = {index: self._name(trial) for index, trial in state.active.items()}
-        return {index: answers[name] for index, name in names.items() if name in answers}
-
-    def _poll(self, state: ExperimentState, now: float) -> dict[int, JobReport]:
-        """Ask the backend once for all jobs that have not ended, if its floor allows."""
-        if now - self._last_poll < self.world.runner.poll_floor:
-            return {}
-        waiting = [t for t in state.active.values() if t.status.is_pending and t.ended_at is None]
-        if not waiting:
-            return {}
-        self._last_poll = now
-        refs = {trial.index: self._ref(trial) for trial in waiting}
-        try:
-            answers = self.world.runner.poll(list(refs.values()))
-            found = {i: answers[ref.name] for i, ref in refs.items() if ref.name in answers}
-        except Exception as error:  # a plugin must never end the loop
-            self._note_unreachable(error, now)
-            return {}
-        self._note_reachable(now)
-        return found
 
     def _measurements(
         self, state: ExperimentState, reports: Mapping[int, JobReport]
@@ -263,12 +213,11 @@ class Loop:
         An empty transaction before an act makes sure that the lease is still ours.
         """
         if not changes and not acts and now - self._last_commit < HEARTBEAT:
-            self._acts = Acts({}, set(), [])
+            self.backend.taken_up(before.active)
             return
         self._in_doubt = True
         self.world.journal.commit(before, changes)
         self._last_commit = now
-        self._acts = Acts({}, set(), [])
         self._curves_stored = {
             key: mean for key, mean in self._curves_stored.items() if key[0] in before.active
         } | {_key(point): point.mean for point in changes.curves}
@@ -277,89 +226,24 @@ class Loop:
         else:
             self.state = evolve(before, changes)
             self._in_doubt = False
-        names = {self._name(trial) for trial in self.state.active.values()}
-        self._cancelled = {n: at for n, at in self._cancelled.items() if n in names}
+        self.backend.taken_up(self.state.active)
 
     # -- act
 
     def _act(self, decision: Decision, now: float) -> None:
         """Cancel before submit before generate; an error of one never stops the others."""
         if decision.cancel:
-            self._cancel(decision.cancel, now)
+            self.backend.cancel(decision.cancel, now)
         if decision.submit:
-            self._submit(decision.submit, now)
+            self.backend.submit(decision.submit, now)
         if decision.generate and not self.world.generator.busy and now >= self._generate_from:
             self._generate(decision.generate)
-
-    def _cancel(self, trials: tuple[Trial, ...], now: float) -> None:
-        try:
-            self.world.runner.cancel([self._ref(trial) for trial in trials])
-        except Exception as error:  # a plugin must never end the loop
-            self._note_unreachable(error, now)
-            return
-        self._acts.cancelled = {self._name(trial) for trial in trials}
-        self._cancelled |= dict.fromkeys(self._acts.cancelled, now)
-
-    def _not_cancelled_lately(self, trials: tuple[Trial, ...], now: float) -> tuple[Trial, ...]:
-        """Return those whose cancellation is to be asked for, perhaps again."""
-        since = now - self.state.definition.polling.interval
-        return tuple(t for t in trials if self._cancelled.get(self._name(t), since) <= since)
-
-    def _submit(self, trials: tuple[Trial, ...], now: float) -> None:
-        """Submit, and note the answers for the next transaction; start slowly after a refusal."""
-        jobs = [self._job(trial) for trial in trials]
-        names = [job.name for job in jobs]
-        try:
-            answers = dict(self.world.runner.submit(jobs))
-        except Exception as error:  # a plugin must never end the loop
-            answers = dict.fromkeys(names, _as_unavailable(error))
-        missing = Unavailable("the runner gave no answer for this job")
-        self._acts.submissions = {name: answers.get(name, missing) for name in names}
-        given = self._acts.submissions.values()
-        self._note_delay([str(answer) for answer in given if isinstance(answer, Unavailable)], now)
-        if any(isinstance(answer, Rejected) for answer in given):
-            self._submit_at_most = 1
-        elif any(isinstance(answer, str) for answer in given):
-            self._submit_at_most = min(SUBMIT_AT_MOST, 2 * self._submit_at_most)
 
     def _generate(self, wanted: int) -> None:
         journal = self.world.journal
         data = journal.measured() if candidates.needs_data(self.state) else ()
         seen = journal.arms() if candidates.needs_seen(self.state) else ()
         self.world.generator.ask(candidates.request(self.state, wanted, data, seen))
-
-    # -- helpers
-
-    def _name(self, trial: Trial) -> str:
-        return job_name(trial, self.world.token)
-
-    def _ref(self, trial: Trial) -> JobRef:
-        """Return how its job is asked for: with its id as soon as one was answered."""
-        answer = self._acts.submissions.get(self._name(trial))
-        if isinstance(answer, str):
-            trial = trial.having(job_id=answer)
-        return ref_of(self.state.definition, trial, self.world.trials_dir, self.world.token)
-
-    def _job(self, trial: Trial) -> Job:
-        return job_of(self.state.definition, trial, self.world.trials_dir, self.world.token)
-
-    def _note_unreachable(self, error: Exception, now: float) -> None:
-        """Record the first of a run of failures; the others would say the same."""
-        message = str(_as_unavailable(error))
-        if not self._unreachable:
-            self._acts.events.append(Event(now, "runner_unavailable", message))
-        self._unreachable = message
-
-    def _note_delay(self, reasons: list[str], now: float) -> None:
-        """Record the first of a run of submissions that the backend had no room for."""
-        if reasons and not self._delayed:
-            self._acts.events.append(Event(now, "submission_delayed", reasons[0]))
-        self._delayed = bool(reasons)
-
-    def _note_reachable(self, now: float) -> None:
-        if self._unreachable:
-            self._acts.events.append(Event(now, "runner_available", "the runner answers again"))
-        self._unreachable = ""
 
 
 def _key(o: Observation) -> tuple[int, int, str, str, float | None]:
@@ -375,9 +259,3 @@ def merged(arrived: Changes, decided: Changes, noted: tuple[Event, ...]) -> Chan
         generator_runs=arrived.generator_runs,
         events=(*arrived.events, *decided.events, *noted),
     )
-
-
-def _as_unavailable(error: Exception) -> Unavailable:
-    if isinstance(error, Unavailable):
-        return error
-    return Unavailable(f"the runner broke: {type(error).__name__}: {error}")

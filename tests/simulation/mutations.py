@@ -6,6 +6,7 @@ import pytest
 
 from runners.base import JobReport, JobState, RunnerError, Unavailable
 from scheduler import advance, jobs, reconcile
+from scheduler.backend import Backend
 from scheduler.loop import Loop
 from scheduler.model.experiment import Changes, ExperimentState, evolve
 from scheduler.model.trial import Reason, TrialStatus
@@ -19,37 +20,8 @@ class SubmitsBeforeItStores(Loop):
 
     def _store(self, before, changes, acts, now):
         staged = [t for t in changes.trials if t.status is TrialStatus.STAGED and not t.job_id]
-        super()._submit(tuple(staged))
+        self.backend.submit(staged, now)
         super()._store(before, changes, acts, now)
-
-
-class TakesSilenceForLoss(Loop):
-    """A job that is missing from an answer is taken for lost."""
-
-    def _poll(self, state, now):
-        waiting = (t for t in state.active.values() if t.status.is_pending and not t.ended_at)
-        lost = {t.index: JobReport(JobState.LOST) for t in waiting}
-        return lost | super()._poll(state, now)
-
-
-class TakesFailureForLoss(Loop):
-    """A backend that does not answer at all is taken to have lost all its jobs."""
-
-    def _note_unreachable(self, error, now):
-        for trial in self.state.active.values():
-            self._acts.submissions[self._name(trial)] = Unavailable("gone")
-        super()._note_unreachable(error, now)
-
-    def _answers(self, state):
-        return {}
-
-    def _poll(self, state, now):
-        before = self._unreachable
-        found = super()._poll(state, now)
-        if self._unreachable and not before:
-            pending = [i for i, t in state.active.items() if t.status is TrialStatus.RUNNING]
-            return dict.fromkeys(pending, JobReport(JobState.LOST))
-        return found
 
 
 class ActsOnWhatIsNotStored(Loop):
@@ -67,18 +39,6 @@ class StoresNoObservations(Loop):
 
     def _store(self, before, changes, acts, now):
         super()._store(before, replace(changes, observations=()), acts, now)
-
-
-class AdoptsNothing(Loop):
-    """After a start, what has no job id yet is given up as if nothing had been submitted."""
-
-    def _poll(self, state, now):
-        found = super()._poll(state, now)
-        return {i: r for i, r in found.items() if state.active[i].job_id or i in self._mine}
-
-    @property
-    def _mine(self):
-        return self._answers(self.state)
 
 
 class TrustsItsMemory(Loop):
@@ -111,6 +71,44 @@ class Unfenced(MemoryJournal):
         """Write under the newest epoch."""
         self.epoch = self.store.epoch
         super().commit(state, changes)
+
+
+def _takes_silence_for_loss(patch: pytest.MonkeyPatch) -> None:
+    """A job that is missing from an answer is taken for lost."""
+    poll = Backend.poll
+
+    def impatient(self, active, now):
+        waiting = (t for t in active.values() if t.status.is_pending and not t.ended_at)
+        return {t.index: JobReport(JobState.LOST) for t in waiting} | poll(self, active, now)
+
+    patch.setattr(Backend, "poll", impatient)
+
+
+def _takes_failure_for_loss(patch: pytest.MonkeyPatch) -> None:
+    """A backend that does not answer at all is taken to have lost all its jobs."""
+    poll = Backend.poll
+
+    def hasty(self, active, now):
+        silent = self._silent
+        found = poll(self, active, now)
+        if not self._silent or silent:
+            return found
+        running = [i for i, t in active.items() if t.status is TrialStatus.RUNNING]
+        return dict.fromkeys(running, JobReport(JobState.LOST))
+
+    patch.setattr(Backend, "poll", hasty)
+
+
+def _adopts_nothing(patch: pytest.MonkeyPatch) -> None:
+    """After a start, what has no job id yet is given up as if nothing had been submitted."""
+    poll = Backend.poll
+
+    def forgetful(self, active, now):
+        mine = self.answers(active)
+        found = poll(self, active, now)
+        return {i: r for i, r in found.items() if active[i].job_id or i in mine}
+
+    patch.setattr(Backend, "poll", forgetful)
 
 
 def _names_without_attempt(patch: pytest.MonkeyPatch) -> None:
@@ -165,11 +163,8 @@ PARTS = {
     cls.__name__: Parts(loop=cls)
     for cls in (
         SubmitsBeforeItStores,
-        TakesSilenceForLoss,
-        TakesFailureForLoss,
         ActsOnWhatIsNotStored,
         StoresNoObservations,
-        AdoptsNothing,
         TrustsItsMemory,
         ResubmitsWithoutTheLease,
         ForgetsWhenItEnded,
@@ -180,6 +175,9 @@ PARTS = {
 PATCHES = {
     patch.__name__.strip("_"): patch
     for patch in (
+        _takes_silence_for_loss,
+        _takes_failure_for_loss,
+        _adopts_nothing,
         _names_without_attempt,
         _unanswered_is_a_new_attempt,
         _gives_up_at_once,

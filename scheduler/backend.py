@@ -1,0 +1,148 @@
+"""The runner as the loop sees it: by trial, never raising, with what it last said kept.
+
+The answers of one tick's acts are kept until the next transaction has taken them up. All of it can
+be lost without harm: the backend is asked by name again.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from runners.base import JobRef, JobReport, Rejected, Runner, RunnerError, Unavailable
+from scheduler.jobs import job_name, job_of, ref_of
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import Event
+from scheduler.model.trial import Trial
+
+SUBMIT_AT_MOST = 1000
+
+Trials = Mapping[int, Trial]
+
+
+class Backend:
+    """One experiment's jobs on one runner."""
+
+    def __init__(self, runner: Runner, definition: ExperimentDefinition, at: Path, token: str):
+        self.events: list[Event] = []
+        """What there is to tell, until it is stored."""
+        self.submit_at_most = SUBMIT_AT_MOST
+        """How many jobs to submit next; few after a refusal."""
+        self._runner = runner
+        self._definition = definition
+        self._trials_dir = at
+        self._token = token
+        self._answers: dict[str, str | RunnerError] = {}
+        self._just_cancelled = False
+        self._cancelled: dict[str, float] = {}
+        self._last_poll = -1e18
+        self._silent = self._delayed = False
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are answers that no transaction has taken up yet."""
+        return bool(self._answers) or self._just_cancelled
+
+    @property
+    def max_jobs(self) -> int | None:
+        """How many unfinished jobs the runner takes."""
+        return self._runner.max_jobs
+
+    def poll(self, active: Trials, now: float) -> dict[int, JobReport]:
+        """Ask once about all jobs that have not ended, if the runner's floor allows."""
+        waiting = {i: t for i, t in active.items() if t.status.is_pending and t.ended_at is None}
+        if not waiting or now - self._last_poll < self._runner.poll_floor:
+            return {}
+        self._last_poll = now
+        refs = {index: self._ref(trial) for index, trial in waiting.items()}
+        try:
+            answers = self._runner.poll(list(refs.values()))
+            found = {i: answers[ref.name] for i, ref in refs.items() if ref.name in answers}
+        except Exception as error:  # a plugin must never end the loop
+            self._note_silence(error, now)
+            return {}
+        self._note_answer(now)
+        return found
+
+    def submit(self, trials: Sequence[Trial], now: float) -> None:
+        """Submit, and keep the answers; start slowly after a refusal."""
+        jobs = [job_of(self._definition, t, self._trials_dir, self._token) for t in trials]
+        try:
+            given = dict(self._runner.submit(jobs))
+        except Exception as error:  # a plugin must never end the loop
+            given = dict.fromkeys((job.name for job in jobs), _as_unavailable(error))
+        missing = Unavailable("the runner gave no answer for this job")
+        self._answers = {job.name: given.get(job.name, missing) for job in jobs}
+        answers = self._answers.values()
+        self._note_delay([str(a) for a in answers if isinstance(a, Unavailable)], now)
+        if any(isinstance(answer, Rejected) for answer in answers):
+            self.submit_at_most = 1
+        elif any(isinstance(answer, str) for answer in answers):
+            self.submit_at_most = min(SUBMIT_AT_MOST, 2 * self.submit_at_most)
+
+    def cancel(self, trials: Sequence[Trial], now: float) -> None:
+        """Ask for the end of jobs; remember whose request got through."""
+        try:
+            self._runner.cancel([self._ref(trial) for trial in trials])
+        except Exception as error:  # a plugin must never end the loop
+            self._note_silence(error, now)
+            return
+        self._just_cancelled = True
+        self._cancelled |= {self._name(trial): now for trial in trials}
+
+    def to_cancel(self, trials: Sequence[Trial], now: float) -> tuple[Trial, ...]:
+        """Return those whose end is to be asked for now, perhaps again: once per interval."""
+        since = now - self._definition.polling.interval
+        return tuple(t for t in trials if self._cancelled.get(self._name(t), since) <= since)
+
+    def answers(self, active: Trials) -> dict[int, str | RunnerError]:
+        """Return how the last submissions went, of attempts that are still the present ones."""
+        names = {index: self._name(trial) for index, trial in active.items()}
+        return {i: self._answers[name] for i, name in names.items() if name in self._answers}
+
+    def cancelled(self, active: Trials) -> frozenset[int]:
+        """Return the trials whose cancellation has got through."""
+        if not self._cancelled:
+            return frozenset()
+        return frozenset(i for i, t in active.items() if self._name(t) in self._cancelled)
+
+    def taken_up(self, active: Trials) -> None:
+        """Forget what is stored now. ``active``: the trials as they are stored."""
+        self._answers = {}
+        self._just_cancelled = False
+        self.events = []
+        if self._cancelled:
+            names = {self._name(trial) for trial in active.values()}
+            self._cancelled = {n: at for n, at in self._cancelled.items() if n in names}
+
+    def _name(self, trial: Trial) -> str:
+        return job_name(trial, self._token)
+
+    def _ref(self, trial: Trial) -> JobRef:
+        """Return how its job is asked for: with its id as soon as one was answered."""
+        answer = self._answers.get(self._name(trial))
+        if isinstance(answer, str):
+            trial = trial.having(job_id=answer)
+        return ref_of(self._definition, trial, self._trials_dir, self._token)
+
+    def _note_silence(self, error: Exception, now: float) -> None:
+        """Tell of the first of a run of failures; the others would say the same."""
+        if not self._silent:
+            message = str(_as_unavailable(error))
+            self.events.append(Event(now, "runner_unavailable", message))
+        self._silent = True
+
+    def _note_answer(self, now: float) -> None:
+        if self._silent:
+            self.events.append(Event(now, "runner_available", "the runner answers again"))
+        self._silent = False
+
+    def _note_delay(self, reasons: list[str], now: float) -> None:
+        """Tell of the first of a run of submissions that the runner had no room for."""
+        if reasons and not self._delayed:
+            self.events.append(Event(now, "submission_delayed", reasons[0]))
+        self._delayed = bool(reasons)
+
+
+def _as_unavailable(error: Exception) -> Unavailable:
+    if isinstance(error, Unavailable):
+        return error
+    return Unavailable(f"the runner broke: {type(error).__name__}: {error}")
