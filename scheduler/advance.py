@@ -22,6 +22,10 @@ _KINDS: Mapping[str, str] = {
 """Which budget of retries a failure draws on; all others draw on ``error``."""
 
 
+SENT_BACK = "user"
+"""Under this kind, ``retries`` counts how often people sent a trial back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What the fetchers said of one trial whose job has ended."""
@@ -67,7 +71,13 @@ def conclude(
 
 def retried(trial: Trial, now: float) -> Trial:
     """Return a trial that a person sends back: a new attempt, with its budgets afresh."""
-    return _new_attempt(trial, {}, Reason.USER, "sent back by a person", now)
+    times = {SENT_BACK: trial.retries.get(SENT_BACK, 0) + 1}
+    return _new_attempt(trial, times, Reason.USER, "sent back by a person", now)
+
+
+def is_sent_back(trial: Trial) -> bool:
+    """Whether a person wants it done again, even if the experiment has stopped."""
+    return SENT_BACK in trial.retries
 
 
 def _acknowledged(trial: Trial, submission: str | RunnerError, now: float) -> Trial:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from runners.base import JobReport, JobState, RunnerError
-from scheduler.advance import About, Measurement, advance, conclude, retried
+from scheduler.advance import About, Measurement, advance, conclude, is_sent_back, retried
 from scheduler.model.experiment import (
     Changes,
     Command,
@@ -68,9 +68,7 @@ def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
         stop = verdict(evolve(state, changes), changes)
     if stop:
         _wind_down(trials, stop, now)
-    submit = _resubmitted(trials, seen, now)
-    if stop is None:
-        submit += _staged(trials, state, seen, now)
+    submit = _resubmitted(trials, seen, now) + _staged(trials, state, seen, now)
     return Decision(
         changes=_with_stop(_changes(state, trials, seen, now), state, trials, stop, now),
         cancel=tuple(
@@ -93,9 +91,10 @@ def _about(seen: Seen, index: int) -> About:
 def _due(state: ExperimentState, commands: tuple[Command, ...]) -> tuple[Command, ...]:
     """Return the commands to carry out now: retries after a stop wait until it has ended."""
     stops = [command.id for command in commands if command.verb == "stop"]
-    if state.stop is None and not stops:
+    stopping = state.stop is not None and not all(map(is_sent_back, state.active.values()))
+    if not stopping and not stops:
         return commands
-    since = min(stops) if state.stop is None else 0
+    since = 0 if stopping else min(stops)
     return tuple(c for c in commands if c.verb != "retry" or c.id < since)
 
 
@@ -131,9 +130,13 @@ def _ended(trial: Trial, reason: Reason, message: str, now: float) -> Trial:
 
 
 def _wind_down(trials: dict[int, Trial], stop: Verdict, now: float) -> None:
-    """Give up candidates; cancel what runs unless the verdict lets it end by itself."""
+    """Give up candidates; cancel what runs unless the verdict lets it end by itself.
+
+    A trial that a person sent back after the stop is done all the same.
+    """
     for index, trial in trials.items():
-        if trial.status is TrialStatus.CANDIDATE or (trial.status.is_pending and not stop.drain):
+        waits = trial.status is TrialStatus.CANDIDATE and not is_sent_back(trial)
+        if waits or (not trial.status.is_final and not stop.drain):
             message = f"the experiment stopped: {stop.criterion}"
             trials[index] = _ended(trial, Reason.EXPERIMENT_STOPPED, message, now)
 

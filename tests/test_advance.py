@@ -179,7 +179,7 @@ def test_one_kind_of_failure_does_not_use_up_anothers_attempts():
 
 def test_a_person_sends_a_trial_back_with_all_its_attempts():
     after = retried(trial(T.FAILED, attempt=3, retries={"infra": 2}, completed_at=5.0), NOW)
-    assert (after.status, after.attempt, after.retries) == (T.CANDIDATE, 4, {})
+    assert (after.status, after.attempt, after.retries) == (T.CANDIDATE, 4, {"user": 1})
     assert (after.completed_at, after.not_before) == (None, NOW)
 
 

@@ -243,6 +243,37 @@ def test_a_retry_after_a_stop_waits_and_one_before_it_does_not():
     assert statuses(decision) == {0: T.ABANDONED}
 
 
+def test_what_a_person_sends_back_runs_although_the_experiment_has_stopped():
+    seen = Seen(commands=(command("retry", trial(0, T.FAILED)),))
+    decision = decide(state(stop=DRAIN), seen, NOW)
+    assert statuses(decision) == {0: T.STAGED}
+    assert (indexes(decision.submit), decision.generate, decision.changes.status) == ([0], 0, None)
+
+
+def test_and_it_is_retried_like_any_other_while_more_may_be_sent_back():
+    back = trial(0, T.RUNNING, started_at=NOW, retries={"user": 1})
+    seen = Seen(
+        reports={0: JobReport(S.LOST)}, commands=(command("retry", trial(1, T.ABANDONED)),)
+    )
+    decision = decide(state(back, stop=DRAIN), seen, NOW)
+    assert [(t.index, t.attempt) for t in decision.submit] == [(0, 2), (1, 2)]
+    assert decision.changes.stop is decision.changes.status is None
+
+
+def test_it_ends_by_what_had_stopped_it_once_that_has_ended():
+    back = trial(0, T.RUNNING, started_at=NOW, retries={"user": 1})
+    seen = Seen(reports={0: JobReport(S.FAILED, reason="EXIT_CODE")})
+    decision = decide(state(back, stop=DRAIN), seen, NOW)
+    assert statuses(decision) == {0: T.FAILED}
+    assert (decision.changes.stop, decision.changes.status) == (None, ExperimentStatus.COMPLETED)
+
+
+def test_a_stop_ends_what_was_sent_back_too():
+    back = trial(0, retries={"user": 1}), trial(1, T.RUNNING, started_at=NOW, retries={"user": 1})
+    decision = decide(state(*back, stop=DRAIN), Seen(commands=(command("stop"),)), NOW)
+    assert (statuses(decision), indexes(decision.cancel)) == ({0: T.ABANDONED, 1: T.RUNNING}, [1])
+
+
 def test_a_retry_is_not_undone_by_the_failures_that_had_stopped_it():
     failed = [trial(i, T.FAILED) for i in range(8)]
     tally = Tally(created=8, finished={T.FAILED: 8}, generated={0: 8})

@@ -130,7 +130,7 @@ def test_a_retry_reopens_what_has_ended_and_nothing_else(driven):
     assert driven.state().stop == verdict
     driven.journal.commit(driven.state(), Changes(status=ExperimentStatus.COMPLETED))
     found = driven.state()
-    assert (found.status, found.stop) == (ExperimentStatus.RUNNING, None)
+    assert (found.status, found.stop) == (ExperimentStatus.RUNNING, replace(verdict, drain=True))
 
 
 def test_what_came_too_late_to_stop_it_does_not_stop_it_when_it_goes_on(driven):

@@ -51,7 +51,7 @@ def retry(index: int, experiment: str | None, storage: str | None) -> None:
     """Send a failed or abandoned trial back for a new attempt.
 
     The same arms, a folder of its own, and fresh budgets for retries. An experiment that has
-    ended goes on for it.
+    ended goes on for this trial alone, and ends again by what had stopped it.
     """
     found = common.find_trial(storage, experiment, index)
     status = found.record.trial.status

@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from scheduler.model.experiment import (
     ExperimentState,
     ExperimentStatus,
     Tally,
+    Verdict,
 )
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
@@ -112,7 +113,7 @@ class Store:
             where = schema.experiment.c.id == experiment.id
             connection.execute(update(schema.experiment).where(where).values(values))
             write(connection, experiment.id, Changes(events=(event,)), created=0)
-            _reopen(connection, experiment.id)
+            _reopen(connection, experiment.id, None)
 
     def acquire(self, experiment: Experiment, now: float) -> leases.Lease:
         """Return the right to drive, or raise :class:`~scheduler.storage.lease.Held`."""
@@ -132,11 +133,19 @@ class Store:
             return connection.execute(query).scalar_one_or_none() or ""
 
     def load(self, experiment: Experiment) -> ExperimentState:
-        """Return where an experiment stands. Reopens one that ended if a retry was asked for."""
+        """Return where an experiment stands.
+
+        One that has ended is reopened for the trials that people sent back, and for them alone:
+        what stopped it still holds, and lets them end.
+        """
         with self.writing() as connection:
-            if _retry_wanted(connection, experiment.id):
-                _reopen(connection, experiment.id)
-            return _state(connection, experiment.id)
+            state = _state(connection, experiment.id)
+            ended = state.status is not ExperimentStatus.RUNNING
+            if not ended or not _retry_wanted(connection, experiment.id):
+                return state
+            stop = replace(state.stop, drain=True) if state.stop else None
+            _reopen(connection, experiment.id, stop)
+            return replace(state, status=ExperimentStatus.RUNNING, stop=stop)
 
     def peek(self, experiment: Experiment) -> ExperimentState:
         """Return where an experiment stands; change nothing."""
@@ -359,12 +368,13 @@ def _retry_wanted(connection: Connection, experiment_id: int) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def _reopen(connection: Connection, experiment_id: int) -> None:
+def _reopen(connection: Connection, experiment_id: int, stop: Verdict | None) -> None:
     """Let an experiment go on that has stopped; what came too late to stop it is void."""
     e, c = schema.experiment.c, schema.command.c
     has_ended = exists().where(e.id == experiment_id, e.status != ExperimentStatus.RUNNING)
     late = (c.experiment_id == experiment_id, c.applied_at.is_(None), c.verb != "retry")
     void = update(schema.command).where(*late, has_ended).values(applied_at=c.created_at)
     connection.execute(void)
-    values = {"status": ExperimentStatus.RUNNING, "stop": None}
+    text = rows.verdict_json(stop) if stop else None
+    values = {"status": ExperimentStatus.RUNNING, "stop": text}
     connection.execute(update(schema.experiment).where(e.id == experiment_id).values(values))

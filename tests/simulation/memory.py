@@ -52,19 +52,19 @@ class MemoryStore:
     def redefine(self, definition: ExperimentDefinition) -> None:
         """Give another budget, and go on."""
         self.definition = definition
-        self.reopen()
+        self.reopen(None)
 
-    def reopen(self) -> None:
+    def reopen(self, stop: Verdict | None) -> None:
         """Let what has stopped go on."""
         if self.status is not ExperimentStatus.RUNNING:
             self.applied |= {i for i, (verb, *_) in self.commands.items() if verb != "retry"}
-        self.status, self.stop = ExperimentStatus.RUNNING, None
+        self.status, self.stop = ExperimentStatus.RUNNING, stop
 
     def load(self) -> ExperimentState:
         """Return what is stored; reopen what has ended if a retry was asked for."""
         retry = any(verb == "retry" for _, verb, *_ in self.waiting())
         if retry and self.status is not ExperimentStatus.RUNNING:
-            self.reopen()
+            self.reopen(replace(self.stop, drain=True) if self.stop else None)
         return self.state()
 
     def waiting(self) -> list[tuple[int, str, int | None, str]]:
