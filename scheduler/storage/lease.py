@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +13,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from scheduler.storage import schema
 from scheduler.storage.engine import StorageError
+
+PATIENCE = 5
 
 
 class Held(Exception):
@@ -58,7 +60,10 @@ def acquire(engine: Engine, path: Path, experiment_id: int, name: str, now: floa
 
     The lock is the kernel's, so it is free the moment its holder is dead, however it died.
     """
-    lock = _locked(path, lambda: Held(f"{name} is driven by {holder(engine, experiment_id)}"))
+    try:
+        lock = _patiently_locked(path)
+    except BlockingIOError:
+        raise Held(f"{name} is driven by {holder(engine, experiment_id)}") from None
     me = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now})
     statement = insert(schema.lease).values(
         experiment_id=experiment_id, epoch=1, holder=me, clock="", seconds=0.0
@@ -88,8 +93,8 @@ def is_held(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        _locked(path, lambda: Held("")).close()
-    except Held:
+        _locked(path, fcntl.LOCK_SH).close()
+    except BlockingIOError:
         return True
     return False
 
@@ -99,16 +104,31 @@ def lock_path(database: Path, name: str) -> Path:
     return database.with_name(f"{database.name}-{name}.lock")
 
 
-def _locked(path: Path, held: Callable[[], Held]) -> IO[str]:
+def _patiently_locked(path: Path) -> IO[str]:
+    """Lock, or raise BlockingIOError after a moment.
+
+    A look of :func:`is_held`, or a child of a killed driver between fork and exec, holds the lock
+    for that long.
+    """
+    for _ in range(PATIENCE):
+        try:
+            return _locked(path, fcntl.LOCK_EX)
+        except BlockingIOError:
+            time.sleep(0.02)
+    return _locked(path, fcntl.LOCK_EX)
+
+
+def _locked(path: Path, mode: int) -> IO[str]:
+    """Lock at once. Raises BlockingIOError where it is held, StorageError where it cannot be."""
     try:
         lock = path.open("a")
     except OSError as error:
         raise StorageError(f"cannot lock {path}: {error.strerror}") from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise held() from None
+        raise
     except OSError as error:  # a filesystem without locks
         lock.close()
         raise StorageError(f"cannot lock {path}: {error.strerror}") from None
