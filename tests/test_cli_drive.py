@@ -1,0 +1,116 @@
+"""From a file to trials: validate, plan, init, run, Ctrl-C, resume, abandon, retry."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from cli_bench import ENTRY, FILE, GATED, TRIAL, finished, json_of, process, schedd, written
+
+__all__ = ["finished", "json_of", "schedd"]
+
+
+# -- defining
+
+
+def test_validate(schedd, json_of, finished, tmp_path):
+    assert schedd("validate", "e.yaml")[0] == 0
+    assert schedd("validate", "e.yaml", "--deep")[:2] == schedd("validate", "e.yaml")[:2]
+    assert json_of("validate", "e.yaml") == []
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(FILE.replace("total_trials", "total_trails"))
+    status, out, err = schedd("validate", str(bad))
+    assert (status, out) == (2, "")
+    assert re.fullmatch(rf"{bad}:13:10: .*did you mean 'total_trials'.*\n", err)
+    status, out, _ = schedd("validate", str(bad), "--json")
+    assert (status, json.loads(out)[0]["line"]) == (2, 13)
+
+
+def test_the_schema_is_one(schedd):
+    status, out, _ = schedd("schema")
+    assert status == 0
+    assert "parameters" in json.loads(out)["properties"]
+
+
+def test_plan_is_what_run_then_does_and_leaves_no_trace(tmp_path, json_of, finished, monkeypatch):
+    folder = written(tmp_path, TRIAL)
+    monkeypatch.chdir(folder)
+    planned = json_of("plan", "e.yaml", "9")
+    assert sorted(p.name for p in folder.iterdir()) == ["e.yaml", "trial.py"]
+    monkeypatch.chdir(finished)
+    done = json_of("trials")
+    assert [p["index"] for p in planned] == [t["index"] for t in done]
+    for before, after in zip(planned, done, strict=True):
+        assert before["arms"][0]["parameters"] == after["arms"][0]["parameters"]
+        assert "trial.py" in before["rendered"]
+
+
+def test_plan_of_what_has_ended_says_so(schedd):
+    status, out, err = schedd("plan", "small")
+    assert (status, out) == (0, "")
+    assert err == "nothing would be deployed for small: it has stopped\n"
+
+
+def test_init_writes_what_runs_and_overwrites_nothing(tmp_path, schedd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert schedd("init")[0] == 0
+    text = Path("experiment.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=")
+    assert schedd("validate", "experiment.yaml")[0] == 0
+    assert schedd("init")[0] == 2
+    assert schedd("init", "sub.yaml")[0] == 2, "train.py is there already"
+    assert not Path("sub.yaml").exists()
+    Path("experiment.yaml").write_text(text.replace("total_trials: 15", "total_trials: 2"))
+    done = process(tmp_path, "run", "experiment.yaml")
+    assert done.returncode == 0
+    assert "2 trials (2 completed)" in done.stdout
+
+
+# -- steering
+
+
+def test_ctrl_c_leaves_trials_alone_and_resume_repeats_none(tmp_path, schedd, monkeypatch):
+    folder = written(tmp_path, GATED)
+    monkeypatch.chdir(folder)
+    command = [*ENTRY, "run", "e.yaml"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as driver:
+        assert driver.stderr is not None
+        for line in driver.stderr:
+            if "trial 1 completed" in line:
+                break
+        me = f"process {driver.pid} on"
+        check_while_driven(schedd, me)
+        driver.send_signal(signal.SIGINT)
+        last = driver.stderr.read()
+    assert driver.returncode == 130
+    assert "go on with: schedd resume small" in last
+    assert "nobody drives it" in schedd("status")[1]
+    (folder / "go").touch()
+    assert process(folder, "resume").returncode == 0
+    trials = json.loads(schedd("trials", "--json")[1])
+    ends = {t["index"]: (t["status"], t["message"]) for t in trials}
+    assert ends.pop(2) == ("ABANDONED", "too slow")
+    assert set(ends.values()) == {("COMPLETED", "")}
+    check_retry(folder, schedd)
+    starts = (folder / "starts").read_text().split("\n")[:-1]
+    assert len(starts) == len(set(starts))
+
+
+def check_while_driven(schedd, me: str) -> None:
+    status, _, err = schedd("run", "e.yaml")
+    assert (status, me in err) == (73, True)
+    status, _, err = schedd("resume")
+    assert (status, "nothing to do" in err) == (0, True)
+    assert schedd("tick")[0] == 0
+    assert f"driven by {me}" in schedd("status")[1]
+    assert schedd("abandon", "1")[0] == 2
+    assert f"at the next tick of {me}" in schedd("abandon", "2", "--reason", "too slow")[1]
+
+
+def check_retry(folder: Path, schedd) -> None:
+    assert "nobody drives it; takes effect with: schedd resume small" in schedd("retry", "2")[1]
+    assert "asked and not done yet: retry 2" in schedd("status")[1]
+    assert process(folder, "resume").returncode == 0
+    again = json.loads(schedd("trial", "2", "--json")[1])
+    assert (again["status"], again["attempt"]) == ("COMPLETED", 2)
