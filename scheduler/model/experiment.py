@@ -158,6 +158,8 @@ def evolve(state: ExperimentState, changes: Changes) -> ExperimentState:
 
     Except after a retry of a final trial: load afresh then.
     """
+    if not changes:
+        return state
     active = dict(state.active)
     finished = dict(state.tally.finished)
     for trial in changes.trials:
