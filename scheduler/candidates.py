@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
 from scheduler.model.base import Value
 from scheduler.model.experiment import STATUS_QUO, Changes, Event, ExperimentState
-from scheduler.model.observation import GeneratorRun
+from scheduler.model.observation import GeneratorRun, MeasuredArms
 from scheduler.model.strategy import current_node, generator_of
 from scheduler.model.trial import Arm, Trial
 
-Data = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
 FINITE = 100_000
 """Search spaces of at most so many arms are checked for arms that exist already."""
 
@@ -22,7 +21,7 @@ def next_generator(state: ExperimentState) -> str:
 
 
 def request(
-    state: ExperimentState, wanted: int, data: Data, seen: tuple[Mapping[str, Value], ...]
+    state: ExperimentState, wanted: int, data: MeasuredArms, seen: tuple[Mapping[str, Value], ...]
 ) -> GenerationRequest:
     """Return the request for the next trials. It depends on what is stored, and on nothing else.
 

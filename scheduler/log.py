@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scheduler.model.experiment import Event
-
-if TYPE_CHECKING:
-    from structlog.typing import EventDict, FilteringBoundLogger
 
 
 def logger(write: Callable[[str], None], *, as_json: bool, experiment: str) -> Any:
@@ -23,7 +20,7 @@ def logger(write: Callable[[str], None], *, as_json: bool, experiment: str) -> A
     )
 
 
-def report(log: "FilteringBoundLogger", event: Event, metrics: dict[str, float]) -> None:
+def report(log: Any, event: Event, metrics: dict[str, float]) -> None:
     """Log one event of an experiment's history, with the metrics that came with it."""
     say = log.warning if event.kind.endswith(("_failed", "_unavailable")) else log.info
     say(
@@ -53,7 +50,7 @@ def words(event: Event, metrics: Mapping[str, float] | None = None) -> str:
     return f"{kind}{where} {what.replace('_', ' ')}{attempt}{texts}"
 
 
-def _in_words(_logger: object, _method: str, keys: "EventDict") -> str:
+def _in_words(_logger: object, _method: str, keys: Mapping[str, Any]) -> str:
     time = datetime.fromisoformat(keys["time"])
     event = Event(0.0, keys["event"], keys["message"], keys["trial"], keys["attempt"])
     return f"{time.astimezone():%H:%M:%S} {words(event, keys['metrics'])}"

@@ -17,6 +17,7 @@ from scheduler.advance import Measurement
 from scheduler.backend import Backend
 from scheduler.generation.protocol import Generator
 from scheduler.measure import curves, measure
+from scheduler.model.base import Value
 from scheduler.model.experiment import (
     Changes,
     Command,
@@ -25,7 +26,7 @@ from scheduler.model.experiment import (
     ExperimentStatus,
     evolve,
 )
-from scheduler.model.observation import Observation
+from scheduler.model.observation import MeasuredArms, Observation
 from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import Decision, Seen, decide
 
@@ -49,10 +50,10 @@ class Journal(Protocol):
     def commands(self) -> tuple[Command, ...]:
         """Return the commands that were not applied yet."""
 
-    def measured(self) -> candidates.Data:
+    def measured(self) -> MeasuredArms:
         """Return (parameters, metrics) of completed arms."""
 
-    def arms(self) -> tuple[Mapping[str, float | int | str | bool], ...]:
+    def arms(self) -> tuple[Mapping[str, Value], ...]:
         """Return the parameters of all arms."""
 
 

@@ -15,6 +15,7 @@ from scheduler.jobs import job_of
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally, evolve
+from scheduler.model.observation import MeasuredArms
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage.engine import database_path
 from scheduler.storage.store import Experiment, Store, first_trials
@@ -33,7 +34,7 @@ class Outlook:
     state: ExperimentState
     trials_dir: Path
     token: str = NO_TOKEN
-    data: candidates.Data = ()
+    data: MeasuredArms = ()
     """Of completed arms."""
     seen: tuple[Mapping[str, Value], ...] = ()
     """All arms there are."""

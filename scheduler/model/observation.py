@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scheduler.model.base import Value
+
+MeasuredArms = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
+"""Parameters of each completed arm, with metric -> (mean, standard error)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from scheduler.clock import Clock
 from scheduler.model.base import Value
 from scheduler.model.experiment import Changes, Command, ExperimentState
+from scheduler.model.observation import MeasuredArms
 from scheduler.storage.lease import Lease
-from scheduler.storage.store import Experiment, MeasuredArms, Store
+from scheduler.storage.store import Experiment, Store
 
 
 class ExperimentJournal:

@@ -33,15 +33,12 @@ from scheduler.model.experiment import (
     Tally,
     Verdict,
 )
-from scheduler.model.observation import Outcome
+from scheduler.model.observation import MeasuredArms, Outcome
 from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
 from scheduler.storage import lease as leases
 from scheduler.storage import rows, schema
 from scheduler.storage.engine import database_path, open_engine, translated
 from scheduler.storage.write import write
-
-MeasuredArms = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
-"""Parameters of each completed arm, with metric -> (mean, standard error)."""
 
 
 @dataclass(frozen=True, slots=True)
