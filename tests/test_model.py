@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -56,6 +56,7 @@ def ranges():
     return st.builds(build, numbers, wide, steps)
 
 
+@example(RangeParameter(name="x", bounds=(128.0, 128.01), step_size=0.01), 128.01)
 @given(ranges(), st.floats(-1e7, 1e7))
 def test_the_nearest_value_is_admitted_and_its_own_nearest(parameter, number):
     nearest = parameter.nearest(number)

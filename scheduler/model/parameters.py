@@ -43,7 +43,7 @@ class RangeParameter(Model):
             raise ValueError(f"{self.name} is an int, so its bounds and step_size must be whole")
         if max(abs(lower), abs(upper)) > LARGEST_INTEGER and self.parameter_type == "int":
             raise ValueError(f"bounds of {self.name} are beyond 2**53")
-        if self.step_size is not None and self.step_size > upper - lower:
+        if self.step_size is not None and self.cardinality < 2:
             raise ValueError(f"step_size of {self.name} is wider than its bounds")
         return self
 
