@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def define(parameters, constraints=(), **more):
-    outcome = {} if "objectives" in more else {"objective": "-loss"}
+    outcome = {} if more.keys() & {"objective", "objectives"} else {"objective": "-loss"}
     return ExperimentDefinition.model_validate(
         {
             "name": "toy",
@@ -402,6 +402,16 @@ def test_a_relative_constraint_binds_once_the_baseline_is_known():
     (bound,) = arms(botorch(definition, observed, baseline={"size": 0.5}))
     assert free["x"] > 0.9
     assert bound["x"] < 0.7
+
+
+def test_a_weighted_sum_is_optimized_where_each_part_alone_is_best_elsewhere():
+    definition = define([real("x")], objective="-10 * left + 0.001 * right")
+
+    def parts(arm):
+        return {"left": arm["x"] ** 2, "right": 1e4 * (1 - (arm["x"] - 0.6) ** 2)}
+
+    (arm,) = arms(botorch(definition, measure(definition, parts, 8)))
+    assert abs(arm["x"] - 0.3) < 0.05
 
 
 def test_an_outlier_does_not_flatten_the_rest():

@@ -12,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 from scheduler.model.base import parse_duration, plain
 from scheduler.model.constraints import ParameterConstraint, parse_inequality
 from scheduler.model.definition import ExperimentDefinition
-from scheduler.model.objectives import Objective, OutcomeConstraint
 from scheduler.model.parameters import ChoiceParameter, FixedParameter, Parameter, RangeParameter
 from scheduler.model.trial import TRANSITIONS, Arm, InvalidTransition, Trial, TrialStatus
 
@@ -205,16 +204,6 @@ def test_order_and_sum_are_linear_too():
     assert str(ParameterConstraint.model_validate(total)) == "-a - b <= -3"
     assert ParameterConstraint.model_validate(total).holds({"a": 1, "b": 2})
     assert not ParameterConstraint.model_validate(total).holds({"a": 1, "b": 1})
-
-
-@pytest.mark.parametrize("text", ["latency_ms <= 50", "m >= -1e-07", "m <= 1.1 * baseline"])
-def test_an_outcome_constraint_reads_back(text):
-    assert str(OutcomeConstraint.model_validate(text)) == text
-
-
-def test_an_objective_as_text():
-    assert Objective.model_validate("-loss") == Objective(metric="loss", minimize=True)
-    assert Objective.model_validate("acc") == Objective(metric="acc", minimize=False)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def _try_out(definition: ExperimentDefinition) -> None:
 
 def _described(d: ExperimentDefinition) -> str:
     objectives = ", ".join(
-        f"{'minimize' if o.minimize else 'maximize'} {o.metric}" for o in d.all_objectives
+        f"{'minimize' if o.minimize else 'maximize'} {o.name}" for o in d.all_objectives
     )
     trials = f"at most {d.trials.total_trials} trials, {d.trials.max_pending_trials} at a time"
     return f"ok: {d.name}: {len(d.parameters)} parameters; {objectives}; {trials}"

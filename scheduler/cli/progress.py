@@ -57,9 +57,9 @@ class Best:
         new = state.outcomes[self._looked :]
         self._outcome = best_outcome(state.definition, [*known, *new], self._baseline)
         self._looked = len(state.outcomes)
-        metric = state.definition.all_objectives[0].metric
-        best = self._outcome
-        return f"best {metric} = {best.means[metric]:.6g}" if best else "none feasible yet"
+        objective = state.definition.all_objectives[0]
+        value = objective.value(self._outcome.means) if self._outcome else None
+        return "none feasible yet" if value is None else f"best {objective.name} = {value:.6g}"
 
 
 class Bar(Progress):

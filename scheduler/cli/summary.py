@@ -1,6 +1,7 @@
 """The words at the end: the best arm, its metrics, why it stopped, where to see more."""
 
 from scheduler.model.best import best_outcome, is_feasible, pareto_front
+from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import TrialStatus
@@ -39,10 +40,19 @@ def best_lines(state: ExperimentState) -> list[str]:
         constraints = ", ".join(map(str, definition.outcome_constraints))
         return [f"no arm satisfies {constraints}"]
     infeasible = sum(not is_feasible(definition, o, state.baseline) for o in state.outcomes)
-    lines = [f"best arm {outcome_line(best)}"]
+    lines = [f"best arm {outcome_line(best)}", *sum_line(definition, best)]
     if infeasible:
         lines.append(f"{infeasible} of {len(state.outcomes)} arms break an outcome constraint")
     return lines
+
+
+def sum_line(definition: ExperimentDefinition, outcome: Outcome) -> list[str]:
+    """Return the value of a scalarized objective as a line; none for a metric, shown already."""
+    objective = definition.all_objectives[0]
+    value = objective.value(outcome.means)
+    if objective.metric is not None or value is None:
+        return []
+    return [f"{objective.name} = {value:.6g}"]
 
 
 def outcome_line(outcome: Outcome) -> str:

@@ -42,6 +42,7 @@ FOREIGN_KEYS: Mapping[str, str] = {
     ),
     **_same(_MINIMIZE, "direction", "mode", "goal", "optimizemode", "maximize", "directions"),
     **_same(_OBJECTIVE, "metric", "objectivemetricname", "metricname", "optimize", "minimize"),
+    **_same("write objective: {metrics: {NAME: weight, ...}, minimize: true}", "weights"),
     **_same(_PARAMETERS, "searchspace", "searchspacefile", "params", "paramspace", "space"),
     **_same(
         _STRATEGY, "algorithm", "algorithmname", "tuner", "sampler", "searchalg", "searchalgorithm"

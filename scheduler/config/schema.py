@@ -5,7 +5,7 @@ from typing import Any
 from scheduler.model.definition import ExperimentDefinition
 
 _TEXT_FORMS = {
-    "Objective": "'-loss' minimizes, 'accuracy' maximizes",
+    "Objective": "'-loss' minimizes, 'accuracy' maximizes, '-loss + 0.5 * accuracy' a sum",
     "OutcomeConstraint": "for example 'latency_ms <= 50' or 'memory <= 1.1 * baseline'",
     "ParameterConstraint": "for example '2 * warmup <= epochs'",
 }

@@ -98,10 +98,17 @@ def _walk(data: Any, loc: tuple[int | str, ...]) -> tuple[Path, Any]:
         if i == 2 and loc[0] == "parameters" and isinstance(part, str):
             continue
         inside = isinstance(data, list) and isinstance(part, int) and part < len(data)
-        if inside or (isinstance(data, dict) and part in data):
-            data = data[part]
-            path.append(part)
+        key = _written(part, data)
+        if inside or (isinstance(data, dict) and key in data):
+            data = data[key]
+            path.append(key)
     return tuple(path), data
+
+
+def _written(part: str | int, data: Any) -> str | int:
+    """Return the key that stands for ``part``: ``objective: "-a, b"`` gives ``objectives``."""
+    several = part == "objectives" and isinstance(data, dict) and "," in str(data.get("objective"))
+    return "objective" if several else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,8 @@ class _Item:
             yield Finding(self.path, self._sentence(kind))
 
     def _of_definition(self) -> Iterator[Finding]:
-        for path, text in self.error["ctx"]["problems"]:
+        for found, text in self.error["ctx"]["problems"]:
+            path = tuple(_written(part, self.data) for part in found)
             if len(path) == 2 and path[0] == "runner" and path[1] not in self.model.model_fields:
                 keys = [*_keys(self.model, ("runner",)), self.data["runner"].get("type", "local")]
                 yield unknown_key(path, keys)

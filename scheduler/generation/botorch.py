@@ -5,6 +5,7 @@ arms and, within a request, on the arms proposed before.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.acquisition.multi_objective import logei as multi_objective
-from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
+from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.models.model import Model
 from botorch.models.model_list_gp_regression import ModelListGP
@@ -30,6 +31,7 @@ from scheduler.generation.protocol import GenerationReply, GenerationRequest, Pr
 from scheduler.generation.sobol import grouped
 from scheduler.generation.space import GenerationError, Points, Space
 from scheduler.model.base import Value
+from scheduler.model.objectives import Objective
 
 SAMPLES = 128
 """Draws of the posterior that the acquisition functions average over."""
@@ -53,13 +55,25 @@ class Problem:
 
     columns: tuple[Column, ...]
     """Objectives first."""
-    objectives: int
+    weights: Tensor
+    """Shape (objectives, columns): each objective as a sum of the columns, larger is better."""
     model: Model
     constraints: tuple[Constraint, ...]
     thresholds: Tensor
     """Shape (objectives,), NaN where there is none."""
     observed: Tensor
     """Shape (n, d)."""
+
+    def wanted(self, outcomes: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: ARG002, N803
+        """Return the objectives, shape (..., objectives), of outcomes, shape (..., columns).
+
+        BoTorch calls it with the points, by this name.
+        """
+        return outcomes @ self.weights.T
+
+    def first(self, outcomes: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: ARG002, N803
+        """Return the one objective, shape (...)."""
+        return outcomes @ self.weights[0]
 
 
 class BotorchGenerator:
@@ -87,7 +101,6 @@ class BotorchGenerator:
 
     def _problem(self, request: GenerationRequest) -> Problem:
         definition = request.definition
-        objectives = definition.all_objectives
         columns = _columns(self.space, request)
         models = [self._fits.model(column) for column in columns]
         by_metric = {column.metric: k for k, column in enumerate(columns)}
@@ -98,16 +111,13 @@ class BotorchGenerator:
                 k = by_metric[constraint.metric]
                 flip = columns[k].sign * (1.0 if constraint.op == "<=" else -1.0)
                 constraints.append(_at_most(k, flip, columns[k].standard(limit)))
-        thresholds = [
-            float("nan") if o.threshold is None else column.standard(o.threshold)
-            for o, column in zip(objectives, columns, strict=False)
-        ]
+        rows = [_row(objective, columns) for objective in definition.all_objectives]
         return Problem(
             columns,
-            len(objectives),
+            torch.tensor([row for row, _ in rows], dtype=torch.double),
             models[0] if len(models) == 1 else ModelListGP(*models),
             tuple(constraints),
-            torch.tensor(thresholds, dtype=torch.double),
+            torch.tensor([threshold for _, threshold in rows], dtype=torch.double),
             torch.as_tensor(self.space.encode([o.parameters for o in request.observed])),
         )
 
@@ -146,7 +156,12 @@ class BotorchGenerator:
 
 def _columns(space: Space, request: GenerationRequest) -> tuple[Column, ...]:
     """Return what was measured of objectives, then of metrics that are only constrained."""
-    signs = {o.metric: -1.0 if o.minimize else 1.0 for o in request.definition.all_objectives}
+    signs: dict[str, float] = {}
+    alone: set[str] = set()
+    for o in request.definition.all_objectives:
+        down = -1.0 if o.minimize else 1.0
+        signs |= {metric: math.copysign(1.0, down * w) for metric, w in o.weights.items()}
+        alone |= set(o.weights) if len(o.weights) == 1 else set()
     constrained = [c.metric for c in request.definition.outcome_constraints]
     columns = []
     for metric in dict.fromkeys([*signs, *constrained]):
@@ -154,8 +169,22 @@ def _columns(space: Space, request: GenerationRequest) -> tuple[Column, ...]:
         points = space.encode([o.parameters for o in rows])
         measured = [o.metrics[metric] for o in rows]
         sign = signs.get(metric, 1.0)
-        columns.append(standardized(metric, points, measured, metric in signs, sign))
+        columns.append(standardized(metric, points, measured, metric in alone, sign))
     return tuple(columns)
+
+
+def _row(objective: Objective, columns: tuple[Column, ...]) -> tuple[list[float], float]:
+    """Return an objective as weights of the columns, and its threshold in the same units.
+
+    Larger is better; NaN where there is no threshold.
+    """
+    down = -1.0 if objective.minimize else 1.0
+    used = [(c, down * objective.weights.get(c.metric, 0.0) * c.sign) for c in columns]
+    unit = math.hypot(*(weight * c.scale for c, weight in used))
+    row = [weight * c.scale / unit for c, weight in used]
+    if objective.threshold is None:
+        return row, math.nan
+    return row, (down * objective.threshold - sum(w * c.shift for c, w in used)) / unit
 
 
 def _at_most(k: int, flip: float, bound: float) -> Constraint:
@@ -174,11 +203,11 @@ def _posterior_mean(problem: Problem) -> tuple[Tensor, Tensor]:
 def _incumbents(problem: Problem) -> Points:
     """Return the observed points worth searching around, shape (k, d)."""
     mean, feasible = _posterior_mean(problem)
-    if problem.objectives > 1:
-        chosen = is_non_dominated(mean[:, : problem.objectives]) & feasible
+    if len(problem.weights) > 1:
+        chosen = is_non_dominated(problem.wanted(mean)) & feasible
         front = problem.observed[chosen if chosen.any() else slice(None)]
         return np.asarray(front.numpy())
-    worth = mean[:, 0]
+    worth = problem.first(mean)
     for constraint in problem.constraints:
         worth = worth - 10.0 * constraint(mean).clamp_min(0.0)
     return np.asarray(problem.observed[torch.argsort(-worth, stable=True)[:4]].numpy())
@@ -196,19 +225,15 @@ def _score(problem: Problem, pending: Tensor, seed: int) -> Score:
         "prune_baseline": True,
     }
     score: Score
-    if problem.objectives == 1:
-        score = qLogNoisyExpectedImprovement(objective=GenericMCObjective(_first), **shared)
+    if len(problem.weights) == 1:
+        objective = GenericMCObjective(problem.first)
+        score = qLogNoisyExpectedImprovement(objective=objective, **shared)
     else:
-        wanted = IdentityMCMultiOutputObjective(outcomes=list(range(problem.objectives)))
+        wanted = GenericMCMultiOutputObjective(problem.wanted)
         score = multi_objective.qLogNoisyExpectedHypervolumeImprovement(
             ref_point=_reference(problem), objective=wanted, **shared
         )
     return score
-
-
-def _first(outcomes: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: ARG001, N803
-    """Return the objective; BoTorch calls it with the points, by this name."""
-    return outcomes[..., 0]
 
 
 def _reference(problem: Problem) -> Tensor:
@@ -216,7 +241,7 @@ def _reference(problem: Problem) -> Tensor:
     if not torch.isnan(problem.thresholds).any():
         return problem.thresholds
     mean, feasible = _posterior_mean(problem)
-    values = mean[:, : problem.objectives]
+    values = problem.wanted(mean)
     values = values[feasible] if feasible.any() else values
     front = values[is_non_dominated(values)]
     inferred: Tensor = infer_reference_point(front, max_ref_point=problem.thresholds)

@@ -12,9 +12,10 @@ def is_feasible(
     baseline: Mapping[str, float] | None,
 ) -> bool:
     """Whether an outcome satisfies every outcome constraint and reaches every threshold."""
+    values = _values(definition, outcome)
     reached = all(
-        o.threshold is None or not o.better(o.threshold, outcome.means[o.metric])
-        for o in definition.all_objectives
+        value is not None and (o.threshold is None or not o.better(o.threshold, value))
+        for o, value in zip(definition.all_objectives, values, strict=True)
     )
     return reached and all(
         c.holds(outcome.means, baseline) for c in definition.outcome_constraints
@@ -29,12 +30,13 @@ def best_outcome(
     """Return the feasible outcome with the best single objective; the earliest of equals."""
     objective = definition.all_objectives[0]
     best: Outcome | None = None
+    top: float | None = None
     for outcome in outcomes:
-        value = outcome.means.get(objective.metric)
+        value = objective.value(outcome.means)
         if value is None or not is_feasible(definition, outcome, baseline):
             continue
-        if best is None or objective.better(value, best.means[objective.metric]):
-            best = outcome
+        if top is None or objective.better(value, top):
+            best, top = outcome, value
     return best
 
 
@@ -55,7 +57,16 @@ def pareto_front(
 
 def _dominates(definition: ExperimentDefinition, a: Outcome, b: Outcome) -> bool:
     """Whether ``a`` is nowhere worse than ``b`` and somewhere better."""
-    pairs = [(o, a.means[o.metric], b.means[o.metric]) for o in definition.all_objectives]
+    values = zip(_values(definition, a), _values(definition, b), strict=True)
+    pairs = [
+        (o, x, y)
+        for o, (x, y) in zip(definition.all_objectives, values, strict=True)
+        if x is not None and y is not None
+    ]
     return not any(o.better(y, x) for o, x, y in pairs) and any(
         o.better(x, y) for o, x, y in pairs
     )
+
+
+def _values(definition: ExperimentDefinition, outcome: Outcome) -> list[float | None]:
+    return [o.value(outcome.means) for o in definition.all_objectives]

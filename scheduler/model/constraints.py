@@ -7,16 +7,11 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from scheduler.model.base import Model, plain
+from scheduler.model.linear import linear_text, parse_linear
 
 TOLERANCE = 1e-8
 """How far a sum may pass a bound by floating-point error alone."""
 
-_NUMBER = r"(?>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"  # atomic: 1e5 is not 1 * e5
-_NAME = r"[A-Za-z_][A-Za-z0-9_.]*"
-_TERM = re.compile(
-    rf"\s*(?P<sign>[+-](?:\s*[+-])*)?\s*(?:(?P<factor>{_NUMBER})\s*\*?\s*(?P<name>{_NAME})"
-    rf"|(?P<name2>{_NAME})\s*(?:(?P<op>[*/])\s*(?P<factor2>{_NUMBER}))?|(?P<constant>{_NUMBER}))\s*"
-)
 EXAMPLE = "write for example '2 * warmup <= epochs' or 'a + b - 0.5 * c <= 10'"
 
 
@@ -59,10 +54,7 @@ class ParameterConstraint(Model):
 
     def __str__(self) -> str:
         """Return the inequality as a user would write it."""
-        terms = " ".join(
-            _term(w, n, first=i == 0) for i, (n, w) in enumerate(self.weights.items())
-        )
-        return f"{terms} <= {plain(self.bound)}"
+        return f"{linear_text(self.weights)} <= {plain(self.bound)}"
 
 
 def parse_inequality(text: str) -> tuple[dict[str, float], float]:
@@ -74,35 +66,12 @@ def parse_inequality(text: str) -> tuple[dict[str, float], float]:
     if len(parts) != 3 or parts[1] not in ("<=", ">="):
         raise ValueError(f"{text!r} is not one inequality with <= or >=; {EXAMPLE}")
     flip = 1.0 if parts[1] == "<=" else -1.0
-    left, left_constant = _side(parts[0], text)
-    right, right_constant = _side(parts[2], text)
+    left, left_constant = parse_linear(parts[0], EXAMPLE, whole=text)
+    right, right_constant = parse_linear(parts[2], EXAMPLE, whole=text)
     weights = {
         name: flip * (left.get(name, 0.0) - right.get(name, 0.0)) for name in {**left, **right}
     }
     return {n: w for n, w in weights.items() if w}, flip * (right_constant - left_constant)
-
-
-def _side(text: str, whole: str) -> tuple[dict[str, float], float]:
-    """Return (weights, constant) of one side of an inequality."""
-    weights: dict[str, float] = {}
-    constant, position = 0.0, 0
-    while position < len(text) or position == 0:
-        term = _TERM.match(text, position)
-        if term is None or (position and not term["sign"]):
-            at = text[position:].strip() or text.strip() or whole
-            raise ValueError(f"cannot read {at!r} in {whole!r} as a linear term; {EXAMPLE}")
-        sign = -1.0 if (term["sign"] or "").count("-") % 2 else 1.0
-        name = term["name"] or term["name2"]
-        if name is None:
-            constant += sign * float(term["constant"])
-        else:
-            factor = float(term["factor"] or term["factor2"] or 1.0)
-            if term["op"] == "/" and factor == 0:
-                raise ValueError(f"{whole!r} divides by zero")
-            factor = 1.0 / factor if term["op"] == "/" else factor
-            weights[name] = weights.get(name, 0.0) + sign * factor
-        position = term.end()
-    return weights, constant
 
 
 def _order(data: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +106,3 @@ def _sum(data: dict[str, Any]) -> dict[str, Any]:
         "weights": dict.fromkeys(map(str, names), flip),
         "bound": flip * data["bound"],
     }
-
-
-def _term(weight: float, name: str, first: bool) -> str:
-    sign = ("-" if weight < 0 else "") if first else ("- " if weight < 0 else "+ ")
-    factor = "" if abs(weight) == 1 else f"{plain(abs(weight))} * "
-    return f"{sign}{factor}{name}"

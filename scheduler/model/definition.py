@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from scheduler.model.base import Duration, Model, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
-from scheduler.model.objectives import Objective, OutcomeConstraint
+from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
 from scheduler.model.parameters import Parameter, RangeParameter
 
 SCHEMA: Literal["schedd/v1"] = "schedd/v1"
@@ -100,7 +100,8 @@ class TrialOptions(Model):
 class Goal(Model):
     """A value of the objective that is good enough."""
 
-    metric: str
+    metric: str | None = None
+    """Which objective: its metric, or its sum as text. May be left out where there is one."""
     value: float
 
 
@@ -201,6 +202,11 @@ class ExperimentDefinition(Model):
     runner: RunnerSpec
     polling: Polling = Polling()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several(cls, data: Any) -> Any:
+        return split_objectives(data)
+
     @model_validator(mode="after")
     def _check(self) -> "ExperimentDefinition":
         others = (_check_outcomes, _check_arms, _check_strategy)
@@ -226,15 +232,24 @@ class ExperimentDefinition(Model):
         """Metrics by name; read from ``metrics.jsonl`` where the definition lists none."""
         if self.metrics:
             return self.metrics
-        used = [o.metric for o in self.all_objectives]
+        used = [metric for o in self.all_objectives for metric in o.weights]
         used += [c.metric for c in self.outcome_constraints]
         return dict.fromkeys(used, MetricSpec())
 
     @cached_property
     def required_metrics(self) -> frozenset[str]:
         """Metrics without which a trial is not complete."""
-        used = {o.metric for o in self.all_objectives}
+        used = {metric for o in self.all_objectives for metric in o.weights}
         return frozenset(used | {c.metric for c in self.outcome_constraints})
+
+    @cached_property
+    def goal_objective(self) -> Objective | None:
+        """The objective that the goal of ``stopping_criteria`` is on; None where there is none."""
+        goal = self.stopping_criteria.goal
+        if goal is None or (goal.metric is None and len(self.all_objectives) > 1):
+            return None
+        named = (o for o in self.all_objectives if goal.metric is None or o.is_called(goal.metric))
+        return next(named, None)
 
     @property
     def cardinality(self) -> float:
@@ -300,7 +315,7 @@ def _check_outcomes(d: ExperimentDefinition) -> Iterable[Problem]:
             "both objective and objectives" if d.objective else "neither objective nor objectives"
         )
         yield ("objectives",) if d.objective else (), f"there is {what}; give one of them"
-    for i, name in _repeated(o.metric for o in d.objectives):
+    for i, name in _repeated(o.name for o in d.objectives):
         yield ("objectives", i), f"there are two objectives on {name!r}"
     for path, metric in _metric_uses(d):
         if metric not in d.metric_specs:
@@ -310,20 +325,18 @@ def _check_outcomes(d: ExperimentDefinition) -> Iterable[Problem]:
         if constraint.relative and d.status_quo is None:
             text = f"'{constraint}' refers to a baseline, but there is no status_quo"
             yield ("outcome_constraints", i), text
-        if d.objective and constraint.metric == d.objective.metric:
+        if d.objective and set(d.objective.weights) == {constraint.metric}:
             text = f"{constraint.metric!r} is the objective; it cannot be constrained as well"
             yield ("outcome_constraints", i), text
 
 
 def _metric_uses(d: ExperimentDefinition) -> Iterable[Problem]:
     if d.objective:
-        yield ("objective",), d.objective.metric
-    yield from ((("objectives", i), o.metric) for i, o in enumerate(d.objectives))
+        yield from ((("objective",), metric) for metric in d.objective.weights)
+    yield from ((("objectives", i), m) for i, o in enumerate(d.objectives) for m in o.weights)
     yield from (
         (("outcome_constraints", i), c.metric) for i, c in enumerate(d.outcome_constraints)
     )
-    if d.stopping_criteria.goal:
-        yield ("stopping_criteria", "goal", "metric"), d.stopping_criteria.goal.metric
 
 
 def _check_arms(d: ExperimentDefinition) -> Iterable[Problem]:
@@ -347,16 +360,26 @@ def _check_strategy(d: ExperimentDefinition) -> Iterable[Problem]:
         if node.num_trials is None:
             text = "only the last node may leave out num_trials: no later one would be reached"
             yield ("generation_strategy", "nodes", i), text
-    goal = d.stopping_criteria.goal
-    if goal and goal.metric in d.metric_specs.keys() - {o.metric for o in d.all_objectives}:
-        text = f"the goal is on {goal.metric!r}, which is not an objective"
-        yield ("stopping_criteria", "goal", "metric"), text
+    yield from _check_goal(d)
     if d.stopping_criteria.improvement and len(d.all_objectives) > 1:
         text = "improvement needs a single objective"
         yield ("stopping_criteria", "improvement"), text
     extra = sorted(set(d.runner.__pydantic_extra__ or {}) - {d.runner.type})
     if extra:
         yield ("runner", extra[0]), f"unknown key {extra[0]!r} under runner"
+
+
+def _check_goal(d: ExperimentDefinition) -> Iterable[Problem]:
+    goal = d.stopping_criteria.goal
+    if goal is None or d.goal_objective is not None:
+        return
+    known = [repr(o.name) for o in d.all_objectives]
+    if goal.metric is None:
+        text = f"the goal is on one of several objectives; add metric: {known[0]}"
+        yield ("stopping_criteria", "goal"), text
+        return
+    text = f"the goal is on {goal.metric!r}, not on the objective, {' or '.join(known)}"
+    yield ("stopping_criteria", "goal", "metric"), text
 
 
 def _repeated(names: Iterable[str]) -> Iterable[tuple[int, str]]:

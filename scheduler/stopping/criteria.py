@@ -49,14 +49,15 @@ def _goal(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
     goal = state.definition.stopping_criteria.goal
     if goal is None:
         return None
-    objective = next(o for o in state.definition.all_objectives if o.metric == goal.metric)
+    objective = state.definition.goal_objective
+    assert objective is not None
     # With the status quo's values, arms that completed before it may turn out to be feasible.
     for outcome in state.outcomes if any(o.arm_name == STATUS_QUO for o in new) else new:
-        value = outcome.means.get(goal.metric)
+        value = objective.value(outcome.means)
         if value is None or objective.better(goal.value, value):
             continue
         if is_feasible(state.definition, outcome, state.baseline):
-            message = f"arm {outcome.arm_name} reached {goal.metric} = {value:g}"
+            message = f"arm {outcome.arm_name} reached {objective.name} = {value:g}"
             return Verdict(Criterion.GOAL, message, drain=False)
     return None
 
@@ -73,18 +74,21 @@ def _improvement(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | No
     if state.tally.count(TrialStatus.COMPLETED) < rule.min_trials:
         return None
     definition, baseline = state.definition, state.baseline
-    metric = definition.all_objectives[0].metric
+    objective = definition.all_objectives[0]
     now = best_outcome(definition, state.outcomes, baseline)
     before = best_outcome(definition, state.outcomes[: -rule.window_size], baseline)
     if now is None or before is None:
         return None
-    gain = abs(now.means[metric] - before.means[metric])
-    feasible = [o.means[metric] for o in state.outcomes if is_feasible(definition, o, baseline)]
-    spread = _interquartile_range(feasible)
+    latest, earlier = objective.value(now.means), objective.value(before.means)
+    assert latest is not None
+    assert earlier is not None
+    gain = abs(latest - earlier)
+    feasible = [o.means for o in state.outcomes if is_feasible(definition, o, baseline)]
+    spread = _interquartile_range([v for v in map(objective.value, feasible) if v is not None])
     if gain > 0 and gain >= rule.improvement_bar * spread:
         return None
     message = (
-        f"the best {metric} improved by {gain:g} over the last {rule.window_size} arms, "
+        f"the best {objective.name} improved by {gain:g} over the last {rule.window_size} arms, "
         f"less than {rule.improvement_bar:g} of the interquartile range {spread:g}"
     )
     return Verdict(Criterion.IMPROVEMENT, message)
