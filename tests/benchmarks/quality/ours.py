@@ -1,0 +1,217 @@
+"""Runs schedd's generators on the problems, in process.
+
+    python -m quality.ours [--seeds 0-19] [--problems branin,mixed] [--modes seq,par4] [--jobs 2]
+                           [--tag NAME] [--development] [--trace FILE] [--stored]
+
+Appends to results/NAME.jsonl (``schedd``; with ``--sobol`` also the baseline, to results/sobol).
+A run that is there already is not done again, unless the generators' code has changed since; with
+``--stored`` not even then.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+import warnings
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+)
+
+import scheduler
+from scheduler import candidates
+from scheduler.generation.child import Maker, make
+from scheduler.generation.protocol import GenerationReply, GenerationRequest
+from scheduler.generation.space import GenerationError, Space
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import Changes, ExperimentState, evolve
+from scheduler.model.observation import Observation
+from scheduler.model.trial import Trial, TrialStatus
+
+from . import results
+from .development import DEVELOPMENT
+from .problem import Metrics, Parameters, Problem
+from .problems import PROBLEMS, by_name
+from .simulate import WORKERS, play
+
+DECIDING = ("generation/*.py", "model/strategy.py", "candidates.py")
+"""The code that arms depend on."""
+
+
+def definition_of(problem: Problem, seed: int, *, sobol: bool = False) -> ExperimentDefinition:
+    """Return ``problem`` as an experiment that leaves the choice of generator to schedd."""
+    several = len(problem.objectives) > 1
+    objectives = [
+        {"metric": name, "minimize": True, "threshold": threshold}
+        for name, threshold in zip(problem.objectives, problem.reference, strict=False)
+    ]
+    strategy: dict[str, Any] = {"seed": seed}
+    if sobol:
+        strategy["nodes"] = [{"generator": "sobol"}]
+    return ExperimentDefinition.model_validate(
+        {
+            "schema": "schedd/v1",
+            "name": problem.name.replace("_", "-"),
+            "parameters": problem.parameters,
+            "parameter_constraints": problem.parameter_constraints,
+            **(
+                {"objectives": objectives}
+                if several
+                else {"objective": f"-{problem.objectives[0]}"}
+            ),
+            "outcome_constraints": [f"{name} <= 0" for name in problem.constraints],
+            "generation_strategy": strategy,
+            "trials": {"total_trials": problem.budget},
+            "runner": {"command": ["true"]},
+        }
+    )
+
+
+class Schedd:
+    """What the loop and the worker do about generation, without the processes between them."""
+
+    def __init__(self, definition: ExperimentDefinition) -> None:
+        self.state = ExperimentState(definition)
+        self.notes: list[str] = []
+        self._makers: dict[str, Maker] = {}
+        self._arms: dict[int, Parameters] = {}
+        self._measured: dict[int, Mapping[str, tuple[float, float | None]]] = {}
+
+    def ask(self) -> tuple[int, Parameters] | None:
+        """Return the next trial's index and arm."""
+        state = self.state
+        data = tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
+        seen = tuple(self._arms.values())
+        request = candidates.request(
+            state,
+            1,
+            data if candidates.needs_data(state) else (),
+            seen if candidates.needs_seen(state) else (),
+        )
+        reply = self._reply(request)
+        arrived = candidates.arrivals(state, reply, 0.0)
+        if not arrived.trials:
+            return None
+        (trial,) = arrived.trials
+        self.state = evolve(state, arrived)
+        self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
+        self._arms[trial.index] = trial.arms[0].parameters
+        return trial.index, trial.arms[0].parameters
+
+    def tell(self, index: int, metrics: Metrics | None) -> None:
+        """Complete a trial, or fail it."""
+        trial = self.state.active[index]
+        if metrics is None:
+            self._change(trial.move(TrialStatus.FAILED, reason="EXIT_CODE"))
+            return
+        name = trial.arms[0].name
+        self._measured[index] = {metric: (value, None) for metric, value in metrics.items()}
+        observations = (Observation(index, 1, name, m, value) for m, value in metrics.items())
+        self._change(trial.move(TrialStatus.COMPLETED), *observations)
+
+    def _change(self, trial: Trial, *observations: Observation) -> None:
+        self.state = evolve(self.state, Changes(trials=(trial,), observations=observations))
+
+    def _reply(self, request: GenerationRequest) -> GenerationReply:
+        """Return the generator's reply, or Sobol's where it cannot answer, as the worker does."""
+        try:
+            return self._maker(request.generator).generate(request)
+        except (GenerationError, MemoryError) as error:
+            note = f"{request.generator} cannot answer ({error}); Sobol instead"
+        self.notes.append(note)
+        reply = self._maker("sobol").generate(replace(request, generator="sobol"))
+        return replace(reply, note=note)
+
+    def _maker(self, generator: str) -> Maker:
+        if generator not in self._makers:
+            self._makers[generator] = make(generator, Space(self.state.definition))
+        return self._makers[generator]
+
+
+def version() -> str:
+    """Return what changes when the code that arms depend on does."""
+    root = Path(scheduler.__file__).parent
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(path for pattern in DECIDING for path in root.glob(pattern)):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def measure(name: str, mode: str, seed: int, *, sobol: bool = False) -> tuple[dict[str, Any], Any]:
+    """Return the record of one run, and its trace."""
+    warnings.simplefilter("ignore")  # jitter added to a kernel: the worker's stderr, never shown
+    problem = by_name()[name]
+    system = Schedd(definition_of(problem, seed, sobol=sobol))
+    start = time.perf_counter()
+    run = play(problem, mode, seed, system)
+    record = run.record() | {"wall": round(time.perf_counter() - start, 1)}
+    if system.notes:
+        record |= {"stepped_down": len(system.notes), "note": system.notes[0][:200]}
+    return record, run.trace()
+
+
+def main() -> int:
+    arguments = _arguments()
+    path = results.FOLDER / f"{arguments.tag}.jsonl"
+    current = version()
+    wanted = [((arguments.tag, p, m, s), current) for s, p, m in _jobs(arguments)]
+    todo = results.missing(path, wanted, any_version=arguments.stored)
+    print(f"{len(wanted) - len(todo)} runs are in {path}, {len(todo)} to do", flush=True)
+    for key, (record, trace) in _done(todo, arguments):
+        names = dict(zip(("system", "problem", "mode", "seed"), key, strict=True))
+        results.append(path, {**names, "version": current, **record})
+        if arguments.trace:
+            with arguments.trace.open("a") as file:
+                file.write(json.dumps({**names, "trace": trace}) + "\n")
+        print(*key, record["regret"][-1], f"{record['wall']} s", flush=True)
+    return 0
+
+
+def _jobs(arguments: Namespace) -> Iterator[tuple[int, str, str]]:
+    chosen = DEVELOPMENT if arguments.development else PROBLEMS
+    names = arguments.problems.split(",") if arguments.problems else [p.name for p in chosen]
+    unknown = set(names) - by_name().keys()
+    if unknown:
+        sys.exit(f"there is no problem {min(unknown)!r}; there are {', '.join(by_name())}")
+    return product(results.numbers(arguments.seeds), names, arguments.modes.split(","))
+
+
+def _done(todo: list[results.Key], arguments: Namespace) -> Iterator[tuple[results.Key, Any]]:
+    """Yield each run as soon as it is done and those before it are."""
+    if arguments.jobs == 1:
+        for _, *job in todo:
+            yield (arguments.tag, *job), measure(*job, sobol=arguments.sobol)
+        return
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        futures = [(key, pool.submit(measure, *key[1:], sobol=arguments.sobol)) for key in todo]
+        for key, future in futures:
+            yield key, future.result()
+
+
+def _arguments() -> Namespace:
+    parser = ArgumentParser(description="Run schedd's generators on the benchmark problems.")
+    parser.add_argument("--seeds", default="0-19")
+    parser.add_argument("--problems", help="default: all that are reported")
+    parser.add_argument("--development", action="store_true", help="those to choose defaults on")
+    parser.add_argument("--modes", default=",".join(WORKERS))
+    parser.add_argument("--tag", help="the system's name, and its file's; default: schedd")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--sobol", action="store_true", help="the baseline: nothing but Sobol")
+    parser.add_argument("--stored", action="store_true", help="keep results of older code")
+    parser.add_argument("--trace", type=Path, help="append every arm to this file")
+    arguments = parser.parse_args()
+    arguments.tag = arguments.tag or ("sobol" if arguments.sobol else "schedd")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
