@@ -175,6 +175,46 @@ def test_the_objective_itself_is_not_constrained_but_a_part_of_a_sum_may_be():
         define(objective="a", outcome_constraints=["a <= 3"])
 
 
-@pytest.mark.parametrize("text", ["latency_ms <= 50", "m >= -1e-07", "m <= 1.1 * baseline"])
+@pytest.mark.parametrize(
+    "text", ["latency_ms <= 50", "m >= -1e-07", "m <= 1.1 * baseline", "m >= -5%", "m <= +0.5%"]
+)
 def test_an_outcome_constraint_reads_back(text):
     assert str(OutcomeConstraint.model_validate(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "baseline", "limit"),
+    [
+        ("m >= -5%", 200.0, 190.0),
+        ("m >= -5 % of baseline", -200.0, -210.0),
+        ("m <= +10%", -200.0, -180.0),
+        ("m <= +10% of baseline", 0.0, 0.0),
+        ("m <= 0%", 7.0, 7.0),
+        ({"metric": "m", "op": ">=", "bound": -5, "relative": True}, 200.0, 190.0),
+        ({"metric": "m", "op": ">=", "bound": -5, "relative": False}, 200.0, -5.0),
+        ({"metric": "m", "op": ">=", "bound": 0.9, "relative": "factor"}, -200.0, -180.0),
+        ("m <= baseline", 7.0, 7.0),
+        ("m <= 1.5baseline", 2.0, 3.0),
+    ],
+)
+def test_a_limit_relative_to_the_status_quo(data, baseline, limit):
+    constraint = OutcomeConstraint.model_validate(data)
+    assert constraint.limit({"m": baseline}) == limit
+    assert constraint.holds({"m": limit}, {"m": baseline})
+    worse = limit + (1e-9 if constraint.op == "<=" else -1e-9)
+    assert not constraint.holds({"m": worse}, {"m": baseline})
+    assert constraint.holds({"m": limit}, None) == (constraint.relative is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("m <= 95%", r"95% in 'm <= 95%' may be a change or a share; write '\+95%' for a change "),
+        ("m <= 95% of baseline", "or '0.95 \\* baseline'"),
+        ("m <= %", "is not an outcome constraint"),
+        ("m <= 5 baseline %", "is not an outcome constraint"),
+    ],
+)
+def test_what_a_percentage_is_of_must_be_clear(text, message):
+    with pytest.raises(ValidationError, match=message):
+        OutcomeConstraint.model_validate(text)

@@ -15,7 +15,7 @@ _NUMBER = r"(?>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _OBJECTIVE = re.compile(rf"\s*(?P<sign>[+-]?)\s*(?P<metric>{_METRIC})\s*")
 _OUTCOME = re.compile(
     rf"\s*(?P<metric>{_METRIC})\s*(?P<op><=|>=)\s*(?P<bound>{_NUMBER})?\s*"
-    rf"(?P<relative>\*?\s*baseline)?\s*"
+    rf"(?:(?P<percent>(?<=[\d.\s])%(?:\s*of\s+baseline)?)|(?P<factor>\*?\s*baseline))?\s*"
 )
 EXAMPLE = (
     "write '-loss' to minimize, 'accuracy' to maximize, '-loss + 0.5 * accuracy' to maximize a "
@@ -125,30 +125,24 @@ def _weights(text: str) -> dict[str, float]:
 
 
 class OutcomeConstraint(Model):
-    """``metric <= bound`` or ``>=``; relative: ``bound`` times the status quo's value."""
+    """``metric <= bound`` or ``>=``, absolute or relative to the status quo's value, the baseline.
+
+    Relative in percent, as in Ax: the change ``(metric - baseline) / |baseline|`` is compared, so
+    that ``+10%`` is above a negative baseline, too; where the baseline is 0, any percentage is 0.
+    Relative by a factor: ``bound * baseline``, as it stands.
+    """
 
     metric: str
     op: Literal["<=", ">="]
     bound: float
-    relative: bool = False
+    relative: Literal["percent", "factor"] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, data: Any) -> Any:
-        if not isinstance(data, str):
-            return data
-        match = _OUTCOME.fullmatch(data)
-        if match is None or not (match["bound"] or match["relative"]):
-            raise ValueError(
-                f"{data!r} is not an outcome constraint; write for example 'latency_ms <= 50' "
-                "or 'memory <= 1.1 * baseline'"
-            )
-        return {
-            "metric": match["metric"],
-            "op": match["op"],
-            "bound": float(match["bound"] or 1.0),
-            "relative": bool(match["relative"]),
-        }
+        if isinstance(data, dict) and isinstance(data.get("relative"), bool):
+            return {**data, "relative": "percent" if data["relative"] else None}
+        return _outcome(data) if isinstance(data, str) else data
 
     def holds(self, outcome: Mapping[str, float], baseline: Mapping[str, float] | None) -> bool:
         """Whether an arm's means satisfy it. A relative one without a baseline does not hold."""
@@ -160,14 +154,43 @@ class OutcomeConstraint(Model):
 
     def limit(self, baseline: Mapping[str, float] | None) -> float | None:
         """Return the absolute bound; ``None`` where the baseline it refers to is not known yet."""
-        if not self.relative:
+        if self.relative is None:
             return self.bound
         if baseline is None or self.metric not in baseline:
             return None
-        return self.bound * baseline[self.metric]
+        today = baseline[self.metric]
+        if self.relative == "factor":
+            return self.bound * today
+        return today + self.bound / 100.0 * abs(today)
 
     def __str__(self) -> str:
         """Return the constraint as a user would write it."""
-        return f"{self.metric} {self.op} {plain(self.bound)}" + (
-            " * baseline" if self.relative else ""
+        number = plain(self.bound)
+        if self.relative == "percent":
+            number = f"{'' if self.bound < 0 else '+'}{number}%"
+        return f"{self.metric} {self.op} {number}" + (
+            " * baseline" if self.relative == "factor" else ""
         )
+
+
+def _outcome(text: str) -> dict[str, Any]:
+    """Return the keys of an outcome constraint that is written as text; ValueError if none is."""
+    match = _OUTCOME.fullmatch(text)
+    if match is None or not (match["bound"] or match["factor"]):
+        raise ValueError(
+            f"{text!r} is not an outcome constraint; write for example 'latency_ms <= 50', "
+            "'memory <= 1.1 * baseline' or 'accuracy >= -5%'"
+        )
+    bound = match["bound"] or "1.0"
+    if match["percent"] and bound[0] not in "+-" and float(bound):
+        raise ValueError(
+            f"{bound}% in {text!r} may be a change or a share; write '+{bound}%' for a change "
+            f"against the baseline, or '{plain(float(bound) / 100)} * baseline'"
+        )
+    relative = "percent" if match["percent"] else "factor" if match["factor"] else None
+    return {
+        "metric": match["metric"],
+        "op": match["op"],
+        "bound": float(bound),
+        "relative": relative,
+    }
