@@ -1,14 +1,18 @@
 """From a generator's reply to trials, and from a state to what a generator is asked. Pure."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
-from scheduler.model.base import Value
+from scheduler.model.definition import signature
 from scheduler.model.experiment import STATUS_QUO, Changes, Event, ExperimentState
-from scheduler.model.observation import GeneratorRun, MeasuredArms
+from scheduler.model.observation import Arms, GeneratorRun, MeasuredArms
 from scheduler.model.strategy import current_node, generator_of
 from scheduler.model.trial import Arm, Trial
+
+T = TypeVar("T")
 
 FINITE = 100_000
 """Search spaces of at most so many arms are checked for arms that exist already."""
@@ -20,9 +24,46 @@ def next_generator(state: ExperimentState) -> str:
     return generator_of(node, len(state.outcomes))
 
 
-def request(
-    state: ExperimentState, wanted: int, data: MeasuredArms, seen: tuple[Mapping[str, Value], ...]
-) -> GenerationRequest:
+class Records(Protocol):
+    """What is stored of an experiment for generators to learn from."""
+
+    def measured(self) -> MeasuredArms:
+        """Return (parameters, metrics) of measured arms."""
+
+    def failed(self) -> Arms:
+        """Return arms that failed by their own doing."""
+
+    def arms(self) -> Arms:
+        """Return all arms there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the next generator is told of the past."""
+
+    measured: MeasuredArms = ()
+    failed: Arms = ()
+    seen: Arms = ()
+
+
+def known(state: ExperimentState, records: Records) -> Known:
+    """Read what the next generator needs, and no more.
+
+    An arm that failed in one trial and was measured in another, as the status quo of batch
+    trials may be, counts as measured.
+    """
+    seen = records.arms() if needs_seen(state) else ()
+    if not needs_data(state):
+        return Known(seen=seen)
+    measured = records.measured()
+    if not state.definition.generation_strategy.learn_feasibility:
+        return Known(measured, (), seen)
+    works = {signature(parameters) for parameters, _ in measured}
+    failed = tuple(arm for arm in records.failed() if signature(arm) not in works)
+    return Known(measured, failed, seen)
+
+
+def request(state: ExperimentState, wanted: int, past: Known) -> GenerationRequest:
     """Return the request for the next trials. It depends on what is stored, and on nothing else.
 
     A model is asked for one trial at a time, so that each is conditioned on the one before.
@@ -35,9 +76,10 @@ def request(
         trials=wanted if generator == "sobol" else 1,
         arms_per_trial=state.definition.trials.batch_size,
         cursor=state.tally.cursors.get("sobol", 0),
-        observed=tuple(Measured(parameters, metrics) for parameters, metrics in data),
+        observed=tuple(Measured(parameters, metrics) for parameters, metrics in past.measured),
         pending=tuple(arm.parameters for t in state.active.values() for arm in t.arms),
-        seen=seen,
+        seen=past.seen,
+        failed=past.failed,
         baseline=state.baseline,
     )
 
@@ -69,7 +111,8 @@ def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Chan
         cursor=reply.cursor,
         seconds=reply.seconds,
         created_at=now,
-        predictions=tuple(p.prediction for t in reply.trials for p in t if p.prediction),
+        predictions=_for_each(p.prediction for t in reply.trials for p in t),
+        insights=_for_each(p.insight for t in reply.trials for p in t),
         note=reply.note,
     )
     trials = tuple(
@@ -91,9 +134,15 @@ def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Chan
     )
 
 
+def _for_each(found: Iterable[Mapping[str, T] | None]) -> tuple[Mapping[str, T], ...]:
+    """Return what was said of each arm; nothing where nothing was said of any."""
+    said = tuple(each or {} for each in found)
+    return said if any(said) else ()
+
+
 def _arms(state: ExperimentState, index: int, proposals: tuple[Proposal, ...]) -> tuple[Arm, ...]:
     """Return a trial's arms; a batch trial measures the status quo as well."""
-    arms = [Arm(f"{index}_{k}", p.parameters) for k, p in enumerate(proposals)]
+    arms = [Arm(f"{index}_{k}", p.parameters, p.weight) for k, p in enumerate(proposals)]
     definition = state.definition
     if definition.trials.batch_size > 1 and definition.status_quo is not None:
         arms.append(Arm(STATUS_QUO, definition.admit(definition.status_quo.parameters)))

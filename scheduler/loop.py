@@ -17,7 +17,6 @@ from scheduler.advance import Measurement
 from scheduler.backend import Backend
 from scheduler.generation.protocol import Generator
 from scheduler.measure import curves, measure
-from scheduler.model.base import Value
 from scheduler.model.experiment import (
     Changes,
     Command,
@@ -26,7 +25,7 @@ from scheduler.model.experiment import (
     ExperimentStatus,
     evolve,
 )
-from scheduler.model.observation import MeasuredArms, Observation
+from scheduler.model.observation import Observation
 from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import Decision, Seen, decide
 
@@ -38,7 +37,7 @@ SHORT_GAP = 600.0
 """Seconds without a driver that count as driven nevertheless."""
 
 
-class Journal(Protocol):
+class Journal(candidates.Records, Protocol):
     """What the loop needs of a store, for one experiment whose lease it holds."""
 
     def load(self) -> ExperimentState:
@@ -49,12 +48,6 @@ class Journal(Protocol):
 
     def commands(self) -> tuple[Command, ...]:
         """Return the commands that were not applied yet."""
-
-    def measured(self) -> MeasuredArms:
-        """Return (parameters, metrics) of completed arms."""
-
-    def arms(self) -> tuple[Mapping[str, Value], ...]:
-        """Return the parameters of all arms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +234,8 @@ class Loop:
             self._generate(decision.generate)
 
     def _generate(self, wanted: int) -> None:
-        journal = self.world.journal
-        data = journal.measured() if candidates.needs_data(self.state) else ()
-        seen = journal.arms() if candidates.needs_seen(self.state) else ()
-        self.world.generator.ask(candidates.request(self.state, wanted, data, seen))
+        known = candidates.known(self.state, self.world.journal)
+        self.world.generator.ask(candidates.request(self.state, wanted, known))
 
 
 def _key(o: Observation) -> tuple[int, int, str, str, float | None]:

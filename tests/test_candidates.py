@@ -44,22 +44,53 @@ def test_who_is_asked(case):
     generated, observed, name = GENERATORS[case]
     there = state(observed=observed, tally=Tally(generated=generated))
     assert candidates.next_generator(there) == name
-    assert candidates.request(there, 4, (), ()).generator == name
+    assert candidates.request(there, 4, candidates.Known()).generator == name
     assert candidates.needs_data(there) is (name == "botorch")
 
 
 def test_a_model_is_asked_for_one_trial_and_a_sequence_for_all():
     sobol = state()
     model = state(observed=3, tally=Tally(generated={0: 3}))
-    assert candidates.request(sobol, 4, (), ()).trials == 4
-    assert candidates.request(model, 4, (), ()).trials == 1
+    assert candidates.request(sobol, 4, candidates.Known()).trials == 4
+    assert candidates.request(model, 4, candidates.Known()).trials == 1
+
+
+class Records:
+    """What a store would say."""
+
+    def __init__(self, measured=(), failed=(), arms=()):
+        self.measured = lambda: measured
+        self.failed = lambda: failed
+        self.arms = lambda: arms
+
+
+def learning(**strategy):
+    strategy = {"nodes": TWO_NODES, **strategy}
+    made = definition(generation_strategy=strategy)
+    return state(made, observed=3, tally=Tally(generated={0: 3}))
+
+
+BAD, GOOD = {"x": 0.9}, {"x": 0.5}
+PAST = Records(((GOOD, {"loss": (1.0, None)}),), (BAD, GOOD), (BAD, GOOD))
+
+
+def test_a_model_is_told_which_arms_failed_unless_they_worked_elsewhere():
+    known = candidates.known(learning(), PAST)
+    assert known == candidates.Known(PAST.measured(), (BAD,), (BAD, GOOD))
+    assert candidates.request(learning(), 1, known).failed == (BAD,)
+
+
+def test_failed_arms_are_not_told_where_nobody_learns_from_them():
+    assert candidates.known(learning(learn_feasibility=False), PAST).failed == ()
+    assert candidates.known(state(), PAST) == candidates.Known()
 
 
 def test_a_request_says_what_is_measured_pending_and_seen():
     waiting = Trial(0, (Arm("0_0", {"x": 0.1}), Arm("0_1", {"x": 0.2})))
     running = Trial(2, (Arm("2_0", {"x": 0.3}),), TrialStatus.RUNNING)
     there = state(active={0: waiting, 2: running}, tally=Tally(created=3, cursors={"sobol": 5}))
-    made = candidates.request(there, 1, (({"x": 0.5}, {"loss": (1.0, None)}),), ({"x": 0.5},))
+    past = candidates.Known((({"x": 0.5}, {"loss": (1.0, None)}),), seen=({"x": 0.5},))
+    made = candidates.request(there, 1, past)
     assert made.pending == ({"x": 0.1}, {"x": 0.2}, {"x": 0.3})
     assert made.observed == (Measured({"x": 0.5}, {"loss": (1.0, None)}),)
     assert (made.seen, made.cursor) == (({"x": 0.5},), 5)
@@ -69,7 +100,9 @@ def test_the_seed_follows_from_the_index_of_the_trial_alone():
     seeds = [candidates.seed_of(7, index) for index in range(50)]
     assert len(set(seeds)) == 50
     assert seeds[0] == candidates.seed_of(7, 0) != candidates.seed_of(8, 0)
-    assert candidates.request(state(tally=Tally(created=3)), 1, (), ()).seed == seeds[3]
+    assert (
+        candidates.request(state(tally=Tally(created=3)), 1, candidates.Known()).seed == seeds[3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +127,17 @@ def test_a_reply_becomes_candidates_numbered_on():
     assert [a.name for t in changes.trials for a in t.arms] == ["3_0", "4_0"]
     (run,) = changes.generator_runs
     assert (run.index, run.cursor, run.seconds, run.created_at) == (1, 9, 0.5, 10.0)
+
+
+def test_what_a_model_said_is_kept_arm_by_arm():
+    said, knew = {"loss": {"mean": 1.0, "sem": 0.5}}, {"p_feasible": 0.5}
+    trials = ((Proposal({"x": 0.1}), Proposal({"x": 0.2}, said, knew, 3.0)),)
+    changes = candidates.arrivals(state(), GenerationReply("botorch", trials), 0.0)
+    assert changes.generator_runs[0].predictions == ({}, said)
+    assert changes.generator_runs[0].insights == ({}, knew)
+    assert [arm.weight for arm in changes.trials[0].arms] == [1.0, 3.0]
+    (run,) = candidates.arrivals(state(), reply([0.1]), 0.0).generator_runs
+    assert (run.predictions, run.insights) == ((), ())
 
 
 def test_a_batch_trial_measures_the_status_quo_as_well():

@@ -23,7 +23,7 @@ from scheduler.model.experiment import (
 )
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
-from scheduler.storage import engine
+from scheduler.storage import engine, read
 from scheduler.storage.engine import StorageBusy, StorageError
 from scheduler.storage.lease import LeaseLost
 from scheduler.storage.store import Store
@@ -111,6 +111,20 @@ def test_the_verdict_and_the_end_are_kept(driven):
 def test_all_arms_are_told_in_order(driven):
     commit(driven, trials=(trial(2, arms=2), trial(3)), generator_runs=(RUN,))
     assert [p["x"] for p in driven.journal.arms()] == [0.5, 0.25, 0.02, 0.0201, 0.03]
+
+
+def test_arms_that_failed_by_their_own_doing_are_told_in_order(driven):
+    mine = ("OOM", "TIMEOUT", "EXIT_CODE", "SIGNAL", "METRICS_MISSING", "METRICS_INVALID")
+    others = ("NODE_FAIL", "PREEMPTED", "LOST", "REJECTED", "PENDING_TIMEOUT", "TYPO", None)
+    failed = [
+        trial(k, T.FAILED, arms=2 if k == 2 else 1, reason=reason, completed_at=50.0 - k)
+        for k, reason in enumerate((*mine, *others), 2)
+    ]
+    failed.append(trial(90, T.ABANDONED, reason="OOM", completed_at=1.0))
+    failed.append(trial(91, T.CANDIDATE, reason="OOM", attempt=2))
+    commit(driven, trials=tuple(failed), generator_runs=(RUN,))
+    found = [p["x"] for p in driven.journal.failed()]
+    assert found == [0.02, 0.0201, 0.03, 0.04, 0.05, 0.06, 0.07]
 
 
 def test_commands_wait_until_they_are_applied(driven):
@@ -352,6 +366,13 @@ def test_two_experiments_share_a_database_and_nothing_else(sqlite):
     assert sqlite.store.load(found).tally.created == 0
     assert sqlite.state().tally.created == 2
     assert found.token != sqlite.experiment.token
+
+
+def test_what_a_generator_said_is_kept(sqlite):
+    run = replace(RUN, index=1, insights=({"p_feasible": 0.1 + 0.2, "acquisition": -1e-300},))
+    commit(sqlite, trials=(trial(2),), generator_runs=(RUN, run))
+    found = [read.generator_run(sqlite.store, sqlite.experiment.id, k) for k in (0, 1)]
+    assert found == [RUN, run]
 
 
 def test_the_database_is_durable_and_checks_references(sqlite):

@@ -25,7 +25,7 @@ DEFINITION = ExperimentDefinition.model_validate(
 
 FAKE = """
 import json, os, signal, sys, time
-behave = {body!r}
+behave, HUGE = {body!r}, 1.25e300
 for line in sys.stdin:
     message = json.loads(line)
     if message["kind"] == "definition":
@@ -35,9 +35,10 @@ for line in sys.stdin:
         reply = dict(generator=request["generator"], trials=trials, cursor=7, seconds=0.5,
                      exhausted=False, note="")
         reply.update(more)
-        print(json.dumps(dict(kind="reply", number=number, reply=reply)), flush=True)
-    def arm(x, prediction=None):
-        return dict(parameters=dict(x=x), prediction=prediction)
+        line = json.dumps(dict(kind="reply", number=number, reply=reply))
+        print(line.replace(repr(HUGE), "1e999"), flush=True)
+    def arm(x, prediction=None, insight=None, weight=1.0):
+        return dict(parameters=dict(x=x), prediction=prediction, insight=insight, weight=weight)
     def good():
         say([[arm(0.25)] for _ in range(1)])
     def refuse(text):
@@ -107,11 +108,19 @@ NONSENSE = {
     "NaN": ("say([[arm(float('nan'))]])", "NaN is not a value"),
     "out of bounds": ("say([[arm(1.5)]])", "outside [0, 1]"),
     "breaks a constraint": ("say([[arm(0.95)]])", "parameter constraint"),
-    "unknown parameter": ("say([[dict(parameters=dict(y=1.0), prediction=None)]])", "'y'"),
+    "unknown parameter": ("say([[dict(arm(0.1), parameters=dict(y=1.0))]])", "'y'"),
     "seen before": ("say([[arm(0.5)]])", "an arm that there is already"),
     "too many": ("say([[arm(0.1)], [arm(0.2)]])", "asked for 1 arms and made 2"),
     "too few": ("say([])", "asked for 1 arms and made 0"),
     "a negative sem": ("say([[arm(0.1, dict(l=dict(mean=1.0, sem=-1.0)))]])", "a prediction of"),
+    "an infinite prediction": (
+        "say([[arm(0.1, dict(l=dict(mean=HUGE, sem=1.0)))]])",
+        "a prediction",
+    ),
+    "a probability above 1": ("say([[arm(0.1, None, dict(p_feasible=1.5))]])", "p_feasible = 1.5"),
+    "an insight in words": ("say([[arm(0.1, None, dict(why='so'))]])", "an insight of why = 'so'"),
+    "an infinite insight": ("say([[arm(0.1, None, dict(a=HUGE))]])", "an insight of a = inf"),
+    "no weight": ("say([[arm(0.1, weight=0.0)]])", "a weight of 0.0"),
     "another's answer": ("number -= 1; good()", "answers request"),
     "death": ("print('out of luck', file=sys.stderr); sys.exit(3)", "status 3: out of luck"),
     "a signal": ("os.kill(os.getpid(), signal.SIGKILL)", "killed by signal 9"),
@@ -128,6 +137,13 @@ def test_a_generator_that_fails_twice_is_replaced_by_sobol_which_is_said(bench, 
     assert reply.note.startswith("botorch failed twice (")
     assert reply.note.endswith("; Sobol instead")
     assert why in reply.note
+
+
+def test_what_a_model_knew_and_how_much_an_arm_counts_come_along(bench):
+    body = "say([[arm(0.1, dict(loss=dict(mean=1, sem=0.0)), dict(p_feasible=1.0, a=-3), 2)]])"
+    ((proposal,),) = bench(fake(body)).answer(asked()).trials
+    assert proposal.prediction == {"loss": {"mean": 1, "sem": 0.0}}
+    assert (proposal.insight, proposal.weight) == ({"p_feasible": 1.0, "a": -3}, 2.0)
 
 
 def test_one_failure_is_only_tried_again(bench, tmp_path):

@@ -1,7 +1,7 @@
 """The next trials of an experiment, as its loop would make them; nothing is stored or deployed."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,12 +12,11 @@ from scheduler.cli.refused import Refused
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.jobs import job_of
-from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally, evolve
-from scheduler.model.observation import MeasuredArms
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage.engine import database_path
+from scheduler.storage.journal import ExperimentRecords
 from scheduler.storage.store import Experiment, Store, first_trials
 from scheduler.submit import changes, trials_dir
 
@@ -34,10 +33,8 @@ class Outlook:
     state: ExperimentState
     trials_dir: Path
     token: str = NO_TOKEN
-    data: MeasuredArms = ()
-    """Of completed arms."""
-    seen: tuple[Mapping[str, Value], ...] = ()
-    """All arms there are."""
+    records: ExperimentRecords | None = None
+    """``None``: it was never run."""
 
 
 def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
@@ -65,8 +62,8 @@ def of_new(definition: ExperimentDefinition, root: Path) -> Outlook:
 def of_stored(store: Store, experiment: Experiment) -> Outlook:
     """Return the outlook of a stored experiment."""
     state = store.peek(experiment)
-    data = store.measured(experiment.id) if candidates.needs_data(state) else ()
-    return Outlook(state, experiment.trials_dir, experiment.token, data, store.arms(experiment.id))
+    records = ExperimentRecords(store, experiment)
+    return Outlook(state, experiment.trials_dir, experiment.token, records)
 
 
 def next_trials(outlook: Outlook, count: int) -> Iterator[Trial]:
@@ -100,7 +97,9 @@ def _proposed(outlook: Outlook) -> Iterator[Trial]:
     generator = WorkerGenerator(wake.set)
     try:
         while True:
-            request = candidates.request(state, 1, outlook.data, outlook.seen)
+            records = outlook.records
+            known = candidates.known(state, records) if records else candidates.Known()
+            request = candidates.request(state, 1, known)
             arrived = candidates.arrivals(state, _reply(generator, wake, request), 0.0)
             if not arrived.trials:
                 return

@@ -73,6 +73,7 @@ def generator_run_view(run: GeneratorRun) -> View:
         "seconds": finite(run.seconds),
         "created_at": moment(run.created_at),
         "predictions": [dict(prediction) for prediction in run.predictions],
+        "insights": [dict(insight) for insight in run.insights],
         "note": run.note,
     }
 

@@ -125,7 +125,6 @@ NOT_YET = frozenset(
         "on_resume",
         "stopping_criteria.max_cost",
         "failures.log_policies",
-        "generation_strategy.learn_feasibility",
         "generation_strategy.method",
         "generation_strategy.nodes.transition_criteria",
         "generation_strategy.nodes.options",

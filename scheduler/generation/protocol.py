@@ -35,6 +35,11 @@ class GenerationRequest:
     """Arms of unfinished trials, in order."""
     seen: tuple[Mapping[str, Value], ...] = ()
     """All arms there are, where a repetition is likely: models and finite spaces."""
+    failed: tuple[Mapping[str, Value], ...] = ()
+    """Arms that failed by their own doing and were never measured, in order of trial.
+
+    Empty for generators that do not learn, and where ``learn_feasibility`` is off.
+    """
     baseline: Mapping[str, float] | None = None
     """The status quo's means, once it is measured."""
 
@@ -45,6 +50,14 @@ class Proposal:
 
     parameters: Mapping[str, Value]
     prediction: Mapping[str, Mapping[str, float]] | None = None
+    insight: Mapping[str, float] | None = None
+    """What the model knew, for people to read.
+
+    Finite numbers: by convention ``p_feasible`` and ``p_improve`` (0 to 1), ``incumbent`` (the
+    posterior mean of the best arm, in the objective's own units), ``acquisition``, and others.
+    """
+    weight: float = 1.0
+    """Its share of a batch trial, beside the weights of the others; positive."""
 
 
 @dataclass(frozen=True, slots=True)

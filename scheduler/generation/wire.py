@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
 from scheduler.model.definition import ExperimentDefinition
@@ -25,7 +26,10 @@ def request_line(request: GenerationRequest, digest: str, number: int) -> bytes:
     """Return ``request`` without its definition, as a line; its answer bears ``number``."""
     fields = {name: getattr(request, name) for name in _PLAIN}
     observed = [[dict(o.parameters), dict(o.metrics)] for o in request.observed]
-    arms = {name: [dict(arm) for arm in getattr(request, name)] for name in ("pending", "seen")}
+    arms = {
+        name: [dict(arm) for arm in getattr(request, name)]
+        for name in ("pending", "seen", "failed")
+    }
     baseline = None if request.baseline is None else dict(request.baseline)
     data = {**fields, **arms, "observed": observed, "baseline": baseline}
     return _line({"kind": "request", "number": number, "digest": digest, "request": data})
@@ -43,6 +47,7 @@ def parse_request(data: Mapping[str, Any], definition: ExperimentDefinition) -> 
         observed=observed,
         pending=tuple(data["pending"]),
         seen=tuple(data["seen"]),
+        failed=tuple(data["failed"]),
         **fields,
     )
 
@@ -89,11 +94,26 @@ _PLAIN = ("generator", "seed", "trials", "arms_per_trial", "cursor")
 
 
 def _proposal(data: Mapping[str, Any], request: GenerationRequest) -> Proposal:
-    prediction = data["prediction"]
+    prediction, insight = data["prediction"], data["insight"]
     for moments in (prediction or {}).values():
-        if not float(moments["sem"]) >= 0 or not isinstance(moments["mean"], float):
+        if not (
+            _is_finite(moments["mean"]) and _is_finite(moments["sem"]) and moments["sem"] >= 0
+        ):
             raise ValueError(f"a prediction of {moments}")
-    return Proposal(request.definition.admit(data["parameters"]), prediction)
+    for key, value in (insight or {}).items():
+        if not _is_finite(value) or (key.startswith("p_") and not 0 <= value <= 1):
+            raise ValueError(f"an insight of {key} = {value!r}")
+    weight = data["weight"]
+    if not (_is_finite(weight) and weight > 0):
+        raise ValueError(f"a weight of {weight!r}")
+    return Proposal(
+        request.definition.admit(data["parameters"]), prediction, insight, float(weight)
+    )
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Whether ``value`` is a number; ``1e999`` in JSON is read as infinity."""
+    return type(value) in (int, float) and math.isfinite(cast(float, value))
 
 
 def _check_count(reply: GenerationReply, request: GenerationRequest) -> None:

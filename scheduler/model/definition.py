@@ -79,6 +79,8 @@ class GenerationStrategy(Model):
     nodes: tuple[GenerationNode, ...] = ()
     """Empty: Sobol for a start that fits the space and the budget, then BoTorch."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    learn_feasibility: bool = True
+    """Whether models are told which arms failed by their own doing, and keep away from them."""
 
 
 class TrialOptions(Model):

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from scheduler.model.base import Value
 
 MeasuredArms = tuple[tuple[Mapping[str, Value], Mapping[str, tuple[float, float | None]]], ...]
-"""Parameters of each completed arm, with metric -> (mean, standard error)."""
+"""Parameters of each measured arm, with metric -> (mean, standard error)."""
+Arms = tuple[Mapping[str, Value], ...]
+"""Parameters of arms, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +48,7 @@ class GeneratorRun:
     created_at: float = 0.0
     predictions: tuple[Mapping[str, Mapping[str, float]], ...] = ()
     """For each arm: metric -> {mean, sem}. Empty for generators without a model."""
+    insights: tuple[Mapping[str, float], ...] = ()
+    """For each arm what the model knew when it proposed it. Empty where it said nothing."""
     note: str = ""
     """Why this generator and not the node's, where it stepped down."""

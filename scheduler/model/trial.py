@@ -93,6 +93,19 @@ class Reason(StrEnum):
     EXPERIMENT_STOPPED = "EXPERIMENT_STOPPED"
 
 
+ARMS_OWN = frozenset(
+    {
+        Reason.OOM,
+        Reason.TIMEOUT,
+        Reason.EXIT_CODE,
+        Reason.SIGNAL,
+        Reason.METRICS_MISSING,
+        Reason.METRICS_INVALID,
+    }
+)
+"""Reasons of a failure that lie in the arm: the same arm would most likely fail again."""
+
+
 class InvalidTransition(Exception):
     """A trial was asked to become what its status does not allow."""
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import (
 )
 
 from scheduler.storage import schema
+from scheduler.storage.migrations import migrate
 
 NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "9p", "fuse.sshfs"}
 
@@ -34,7 +35,7 @@ class StorageBusy(StorageError):
 
 
 def open_engine(url: str, *, create: bool) -> Engine:
-    """Return an engine on a database of this schema's version.
+    """Return an engine on a database of this schema's version; an older one is brought up to it.
 
     With ``create`` a missing one is made; otherwise it is an error. Raises :class:`StorageError`.
     """
@@ -157,6 +158,8 @@ def _check_version(engine: Engine, url: str, create: bool) -> None:
         raise StorageError(
             f"{url} has schema version {found}; this schedd knows {schema.VERSION}: upgrade it"
         )
+    elif found < schema.VERSION:
+        migrate(engine)
 
 
 def _create(engine: Engine) -> None:

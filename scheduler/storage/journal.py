@@ -1,21 +1,37 @@
 """The store as one experiment's driver sees it, under a lease."""
 
-from collections.abc import Mapping
-
 from scheduler.clock import Clock
-from scheduler.model.base import Value
 from scheduler.model.experiment import Changes, Command, ExperimentState
-from scheduler.model.observation import MeasuredArms
+from scheduler.model.observation import Arms, MeasuredArms
 from scheduler.storage.lease import Lease
 from scheduler.storage.store import Experiment, Store
 
 
-class ExperimentJournal:
+class ExperimentRecords:
+    """What generators learn from, of one experiment. Reads need no lease."""
+
+    def __init__(self, store: Store, experiment: Experiment) -> None:
+        self._store = store
+        self._experiment = experiment
+
+    def measured(self) -> MeasuredArms:
+        """Return (parameters, metrics) of measured arms. Raises StorageError."""
+        return self._store.measured(self._experiment.id)
+
+    def failed(self) -> Arms:
+        """Return arms that failed by their own doing. Raises StorageError."""
+        return self._store.failed(self._experiment.id)
+
+    def arms(self) -> Arms:
+        """Return the parameters of all arms. Raises StorageError."""
+        return self._store.arms(self._experiment.id)
+
+
+class ExperimentJournal(ExperimentRecords):
     """Reads and writes one experiment; writes are fenced by the lease and note the time."""
 
     def __init__(self, store: Store, experiment: Experiment, lease: Lease, clock: Clock) -> None:
-        self._store = store
-        self._experiment = experiment
+        super().__init__(store, experiment)
         self._lease = lease
         self._clock = clock
 
@@ -30,11 +46,3 @@ class ExperimentJournal:
     def commands(self) -> tuple[Command, ...]:
         """Return the commands that were not applied yet. Raises StorageError."""
         return self._store.commands(self._experiment.id)
-
-    def measured(self) -> MeasuredArms:
-        """Return (parameters, metrics) of completed arms. Raises StorageError."""
-        return self._store.measured(self._experiment.id)
-
-    def arms(self) -> tuple[Mapping[str, Value], ...]:
-        """Return the parameters of all arms. Raises StorageError."""
-        return self._store.arms(self._experiment.id)

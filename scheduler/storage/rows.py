@@ -92,13 +92,14 @@ def generator_run_row(experiment_id: int, run: GeneratorRun) -> dict[str, Any]:
         "created_at": run.created_at,
         "predictions": to_json([dict(p) for p in run.predictions]),
         "note": run.note,
+        "insights": to_json([dict(insight) for insight in run.insights]),
     }
 
 
 def generator_run_of(row: Row) -> GeneratorRun:
     """Return the generator run of a row."""
-    fields = {k: v for k, v in row.items() if k not in ("experiment_id", "predictions")}
-    return GeneratorRun(predictions=tuple(json.loads(row["predictions"])), **fields)
+    lists = {name: tuple(json.loads(row[name])) for name in ("predictions", "insights")}
+    return GeneratorRun(**{k: v for k, v in row.items() if k != "experiment_id"} | lists)
 
 
 def observation_row(experiment_id: int, o: Observation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import (
     Text,
 )
 
-VERSION = 1
+VERSION = 2
 """Of this schema; stored in ``schema_info`` and checked whenever a database is opened."""
 
 metadata = MetaData()
@@ -99,7 +99,19 @@ generator_run = Table(
     Column("created_at", Float, nullable=False),
     Column("predictions", Text, nullable=False),
     Column("note", Text, nullable=False),
+    Column("insights", Text, nullable=False, server_default="[]"),
 )
+
+warm_start = Table(
+    "warm_start",
+    metadata,
+    _of_experiment(),
+    Column("position", Integer, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("metrics", Text, nullable=False),
+)
+"""Arms that were measured elsewhere, before the experiment began; written once."""
 
 observation = Table(
     "observation",

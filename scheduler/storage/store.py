@@ -21,7 +21,6 @@ from sqlalchemy import (
     update,
 )
 
-from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import (
     STATUS_QUO,
@@ -33,8 +32,8 @@ from scheduler.model.experiment import (
     Tally,
     Verdict,
 )
-from scheduler.model.observation import MeasuredArms, Outcome
-from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
+from scheduler.model.observation import Arms, MeasuredArms, Outcome
+from scheduler.model.trial import ARMS_OWN, FINAL, Arm, Trial, TrialStatus
 from scheduler.storage import lease as leases
 from scheduler.storage import rows, schema
 from scheduler.storage.engine import database_path, open_engine, translated
@@ -185,13 +184,27 @@ class Store:
         with self.writing() as connection:
             connection.execute(insert(schema.command), values)
 
-    def arms(self, experiment_id: int) -> tuple[Mapping[str, Value], ...]:
+    def arms(self, experiment_id: int) -> Arms:
         """Return the parameters of all arms, in order."""
         c = schema.arm.c
         query = select(c.parameters).where(c.experiment_id == experiment_id)
         with self.reading() as connection:
             found = connection.execute(query.order_by(c.trial_index, c.position)).scalars()
-            return tuple(json.loads(text) for text in found)
+            return tuple(map(json.loads, found))
+
+    def failed(self, experiment_id: int) -> Arms:
+        """Return the arms of trials that failed by their arms' own doing, in order."""
+        t, a = schema.trial.c, schema.arm.c
+        same = and_(a.experiment_id == t.experiment_id, a.trial_index == t.index)
+        query = (
+            select(a.parameters)
+            .join_from(schema.trial, schema.arm, same)
+            .where(t.experiment_id == experiment_id, t.status == TrialStatus.FAILED)
+            .where(t.reason.in_(ARMS_OWN))
+            .order_by(a.trial_index, a.position)
+        )
+        with self.reading() as connection:
+            return tuple(map(json.loads, connection.execute(query).scalars()))
 
     def measured(self, experiment_id: int) -> MeasuredArms:
         """Return (parameters, metric -> (mean, standard error)) of completed arms, in order."""

@@ -13,7 +13,7 @@ from scheduler.model.experiment import (
     Verdict,
 )
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
-from scheduler.model.trial import Trial
+from scheduler.model.trial import ARMS_OWN, Trial
 from scheduler.storage.engine import StorageBusy
 from scheduler.storage.lease import LeaseLost
 from simulation.faults import Chance
@@ -179,6 +179,13 @@ class MemoryJournal:
                 if values:
                     found.append((arm.parameters, values))
         return tuple(found)
+
+    def failed(self) -> tuple[Mapping, ...]:
+        """Return the arms of trials that failed by their arms' own doing."""
+        self._read()
+        trials = [self.store.trials[index] for index in sorted(self.store.trials)]
+        failed = [t for t in trials if t.status.value == "FAILED" and t.reason in ARMS_OWN]
+        return tuple(arm.parameters for trial in failed for arm in trial.arms)
 
     def arms(self) -> tuple[Mapping, ...]:
         """Return the parameters of all arms."""

@@ -1,0 +1,115 @@
+"""A database of an earlier version, as it was written then, is brought up to the present one."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from scheduler.model.trial import TrialStatus
+from scheduler.storage import migrations, read, schema
+from scheduler.storage.store import Store
+
+DATABASES = Path(__file__).parent / "databases"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """An experiment of seven trials, kept by the first version."""
+    path = tmp_path / "s.db"
+    connection = sqlite3.connect(path)
+    connection.executescript((DATABASES / "version_1.sql").read_text())
+    connection.close()
+    return path
+
+
+def asked(path, query):
+    connection = sqlite3.connect(path)
+    with connection:
+        found = connection.execute(query).fetchall()
+    connection.close()
+    return found
+
+
+def shape(path):
+    """Return every column of every table, and every index."""
+    tables = asked(path, "SELECT name, type FROM sqlite_master ORDER BY name")
+    return {name: asked(path, f'PRAGMA {kind}_info("{name}")') for name, kind in tables}
+
+
+def test_every_version_has_a_step():
+    assert set(migrations.STEPS) == set(range(1, schema.VERSION))
+
+
+def test_an_old_database_becomes_what_a_new_one_is(old, tmp_path):
+    for path, create in ((old, False), (tmp_path / "new.db", True)):
+        Store.open(f"sqlite:///{path}", create=create).close()
+    assert shape(old) == shape(tmp_path / "new.db")
+    assert asked(old, "SELECT version FROM schema_info") == [(schema.VERSION,)]
+    assert asked(old, "PRAGMA foreign_key_check") == []
+
+
+def test_everything_that_was_stored_is_still_there(old):
+    store = Store.open(f"sqlite:///{old}")
+    experiment = store.find("old")
+    state = store.load(experiment)
+    assert state.baseline == {"loss": 0.1, "size": 1.0}
+    assert [o.means["loss"] for o in state.outcomes] == [0.2, 0.1, 0.3, 0.5, 0.6, 0.7]
+    assert state.definition.generation_strategy.learn_feasibility
+    records = list(read.trials(store, experiment.id))
+    assert [r.trial.status for r in records].count(TrialStatus.FAILED) == 1
+    run = read.generator_run(store, experiment.id, 3)
+    assert (run.generator, set(run.predictions[0]), run.insights) == (
+        "botorch",
+        {"loss", "size"},
+        (),
+    )
+    assert store.failed(experiment.id) == ({"x": 0.8907156931236386, "kind": "a"},)
+    store.close()
+
+
+def test_a_driver_of_the_version_before_can_go_on(old):
+    Store.open(f"sqlite:///{old}").close()
+    columns = 'experiment_id, "index", node, generator, seed, cursor, seconds, created_at'
+    values = "1, 9, 0, 'sobol', 1, 1, 0.0, 0.0, '[]', ''"
+    statement = f"INSERT INTO generator_run ({columns}, predictions, note) VALUES ({values})"
+    asked(old, statement)
+    store = Store.open(f"sqlite:///{old}")
+    assert read.generator_run(store, 1, 9).insights == ()
+    store.close()
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("at", range(len(migrations.STEPS[1]) + 2))
+def test_a_step_that_is_cut_off_leaves_the_old_database(old, at, monkeypatch):
+    before = shape(old), asked(old, "SELECT * FROM schema_info")
+    migrate, writes = migrations.migrate, []
+
+    def dies(_connection, _cursor, statement, *_):
+        if not statement.lstrip().startswith("SELECT"):
+            writes.append(statement)
+        if len(writes) > at:
+            raise Killed
+
+    def until_killed(engine):
+        event.listen(engine, "before_cursor_execute", dies)
+        migrate(engine)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scheduler.storage.engine.migrate", until_killed)
+        with pytest.raises(Killed):
+            Store.open(f"sqlite:///{old}")
+    assert (shape(old), asked(old, "SELECT * FROM schema_info")) == before
+    Store.open(f"sqlite:///{old}").close()
+    assert asked(old, "SELECT version FROM schema_info") == [(schema.VERSION,)]
+
+
+def test_two_that_open_it_at_once_bring_it_up_once(old):
+    store = Store.open(f"sqlite:///{old}")
+    after = shape(old)
+    migrations.migrate(store.engine)
+    store.close()
+    assert shape(old) == after
