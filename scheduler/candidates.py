@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
 from scheduler.model.definition import signature
 from scheduler.model.experiment import STATUS_QUO, Changes, Event, ExperimentState
+from scheduler.model.nodes import SOBOL
 from scheduler.model.observation import Arms, GeneratorRun, MeasuredArms
-from scheduler.model.strategy import current_node, generator_of
+from scheduler.model.strategy import nodes_of, turn
 from scheduler.model.trial import Arm, Trial
 
 T = TypeVar("T")
@@ -20,8 +21,7 @@ FINITE = 100_000
 
 def next_generator(state: ExperimentState) -> str:
     """Return the name of the generator that is to make the next trial."""
-    _, node = current_node(state.definition, state.tally.generated)
-    return generator_of(node, len(state.outcomes))
+    return turn(state).generator
 
 
 class Records(Protocol):
@@ -68,14 +68,19 @@ def request(state: ExperimentState, wanted: int, past: Known) -> GenerationReque
 
     A model is asked for one trial at a time, so that each is conditioned on the one before.
     """
-    generator = next_generator(state)
+    mine, cursors = turn(state), state.tally.cursors
+    one = mine.traits.learns and not mine.traits.joint
     return GenerationRequest(
         definition=state.definition,
-        generator=generator,
+        generator=mine.generator,
         seed=seed_of(state.definition.generation_strategy.seed, state.tally.created),
-        trials=wanted if generator == "sobol" else 1,
+        trials=1 if one and not mine.replaced else wanted,
         arms_per_trial=state.definition.trials.batch_size,
-        cursor=state.tally.cursors.get("sobol", 0),
+        cursor=cursors.get(mine.generator, 0),
+        sobol_cursor=cursors.get(SOBOL, 0),
+        options={} if mine.replaced else mine.node.options,
+        node=mine.index,
+        node_trials=mine.node.trials or state.definition.trials.total_trials,
         observed=tuple(Measured(parameters, metrics) for parameters, metrics in past.measured),
         pending=tuple(arm.parameters for t in state.active.values() for arm in t.arms),
         seen=past.seen,
@@ -86,12 +91,15 @@ def request(state: ExperimentState, wanted: int, past: Known) -> GenerationReque
 
 def needs_data(state: ExperimentState) -> bool:
     """Whether the next generator learns, so that it must be given what was measured."""
-    return next_generator(state) != "sobol"
+    mine = turn(state)
+    return mine.traits.learns and not mine.replaced
 
 
 def needs_seen(state: ExperimentState) -> bool:
     """Whether the next arm may well be one that exists already."""
-    return needs_data(state) or state.definition.cardinality <= FINITE
+    mine = turn(state)
+    distinct = mine.traits.distinct or mine.replaced
+    return not distinct or state.definition.cardinality <= FINITE
 
 
 def seed_of(seed: int, trial_index: int) -> int:
@@ -102,10 +110,9 @@ def seed_of(seed: int, trial_index: int) -> int:
 
 def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Changes:
     """Return the new CANDIDATE trials of a reply, its generator run, and an event if it is one."""
-    node, _ = current_node(state.definition, state.tally.generated)
     run = GeneratorRun(
         index=state.tally.generator_runs,
-        node=node,
+        node=reply.node,
         generator=reply.generator,
         seed=seed_of(state.definition.generation_strategy.seed, state.tally.created),
         cursor=reply.cursor,
@@ -120,7 +127,7 @@ def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Chan
             index=index,
             arms=_arms(state, index, proposals),
             generator_run=run.index,
-            node=node,
+            node=reply.node,
             created_at=now,
         )
         for index, proposals in enumerate(reply.trials, state.tally.created)
@@ -132,6 +139,13 @@ def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Chan
         generator_runs=(run,) if trials else (),
         events=(stepped_down,) if reply.note else (),
     )
+
+
+def spent(state: ExperimentState, reply: GenerationReply) -> int:
+    """Return how many nodes have no new arm left after ``reply``: where Sobol has none, all."""
+    if not reply.exhausted:
+        return state.spent_nodes
+    return len(nodes_of(state.definition)) if reply.generator == SOBOL else reply.node + 1
 
 
 def _for_each(found: Iterable[Mapping[str, T] | None]) -> tuple[Mapping[str, T], ...]:

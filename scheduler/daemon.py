@@ -89,6 +89,7 @@ def take(store: Store, experiment: Experiment) -> Driven:
             now=clock.now,
             trials_dir=experiment.trials_dir,
             token=experiment.token,
+            traits=registry.traits_of(definition),
         )
         return Driven(Loop(world, anchor.wall if anchor else None), lease, news)
     except BaseException:

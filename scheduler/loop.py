@@ -5,7 +5,7 @@ tick, in this process or another, finds out by name how far it came.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from runners.base import JobReport, JobState, Runner
 from scheduler import candidates
 from scheduler.advance import Measurement
 from scheduler.backend import Backend
-from scheduler.generation.protocol import Generator
+from scheduler.generation.protocol import GeneratorClient
 from scheduler.measure import curves, measure
 from scheduler.model.experiment import (
     Changes,
@@ -25,6 +25,7 @@ from scheduler.model.experiment import (
     ExperimentStatus,
     evolve,
 )
+from scheduler.model.nodes import Traits
 from scheduler.model.observation import Observation
 from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import Decision, Seen, decide
@@ -57,10 +58,12 @@ class World:
     journal: Journal
     runner: Runner
     fetchers: Mapping[str, Fetcher]
-    generator: Generator
+    generator: GeneratorClient
     now: Callable[[], float]
     trials_dir: Path
     token: str
+    traits: Mapping[str, Traits] = field(default_factory=dict)
+    """What is known of the generators that the strategy names."""
 
 
 class Loop:
@@ -73,7 +76,7 @@ class Loop:
         of cron, counts as driven.
         """
         self.world = world
-        self.state = world.journal.load()
+        self.state = replace(world.journal.load(), generators=world.traits)
         definition = self.state.definition
         self.backend = Backend(world.runner, definition, world.trials_dir, world.token)
         self._in_doubt = False
@@ -104,22 +107,26 @@ class Loop:
         if self._in_doubt:
             self._load()
         self._count_time(now)
-        arrived, exhausted = self._arrived(now)
+        arrived, spent = self._arrived(now)
         before = self.state
-        present = replace(evolve(before, arrived), exhausted=exhausted)
+        present = replace(evolve(before, arrived), spent_nodes=spent)
         decision = decide(present, self._observe(present, now), now)
         decision = replace(decision, cancel=self.backend.to_cancel(decision.cancel, now))
         changes = merged(arrived, decision.changes, tuple(self.backend.events))
         self._store(before, changes, bool(decision.cancel or decision.submit), now)
-        self.state = replace(self.state, exhausted=exhausted)
+        self.state = replace(self.state, spent_nodes=spent)
         self._act(decision, now)
         return changes.events
 
     def _load(self) -> None:
         """Take what is stored for what is so: a transaction that failed may have got through."""
-        known = self.state
-        seconds = max(known.seconds, (stored := self.world.journal.load()).seconds)
-        self.state = replace(stored, exhausted=known.exhausted, seconds=seconds)
+        known, stored = self.state, self.world.journal.load()
+        self.state = replace(
+            stored,
+            seconds=max(known.seconds, stored.seconds),
+            spent_nodes=known.spent_nodes,
+            generators=known.generators,
+        )
         self._in_doubt = False
 
     def _count_time(self, now: float) -> None:
@@ -129,19 +136,19 @@ class Loop:
 
     # -- observe
 
-    def _arrived(self, now: float) -> tuple[Changes, bool]:
-        """Take the generator's reply, if there is one, as new candidates; say if it was the last.
+    def _arrived(self, now: float) -> tuple[Changes, int]:
+        """Take the generator's reply, if there is one, as new candidates; count spent nodes.
 
         A reply that is not stored in the end is asked for again, and is the same again.
         """
-        exhausted = self.state.exhausted
+        spent = self.state.spent_nodes
         reply = self.world.generator.reply() if self.world.generator.busy else None
         if reply is None or self.state.stop is not None:
-            return Changes(), exhausted
+            return Changes(), spent
         if isinstance(reply, str):
             self._generate_from = now + GENERATE_AGAIN_AFTER
-            return Changes(time=now, events=(Event(now, "generation_failed", reply),)), exhausted
-        return candidates.arrivals(self.state, reply, now), exhausted or reply.exhausted
+            return Changes(time=now, events=(Event(now, "generation_failed", reply),)), spent
+        return candidates.arrivals(self.state, reply, now), candidates.spent(self.state, reply)
 
     def _observe(self, state: ExperimentState, now: float) -> Seen:
         reports = self.backend.poll(state.active, now)

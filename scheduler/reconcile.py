@@ -20,7 +20,7 @@ from scheduler.model.experiment import (
     evolve,
 )
 from scheduler.model.observation import Observation
-from scheduler.model.strategy import current_node, generator_of, nodes_of
+from scheduler.model.strategy import Turn, is_exhausted, nodes_of, turn
 from scheduler.model.trial import Reason, Trial, TrialStatus, Wish
 from scheduler.stopping.criteria import verdict
 
@@ -195,28 +195,38 @@ class _Slots:
 
 
 def _wanted(state: ExperimentState, trials: Mapping[int, Trial]) -> int:
-    """Return how many candidates to ask for, so that a free slot finds one waiting.
-
-    A model's candidates wait one at a time, and not at all where trials run one by one or too
-    little is measured yet: each would know less than it could.
-    """
-    if state.exhausted:
+    """Return how many candidates to ask for, so that a free slot finds one waiting."""
+    if is_exhausted(state):
         return 0
-    index, node = current_node(state.definition, state.tally.generated)
+    mine = turn(state)
     options = state.definition.trials
-    waiting = sum(t.status is TrialStatus.CANDIDATE and t.attempt == 1 for t in trials.values())
-    pending = sum(t.status.is_pending for t in trials.values())
-    learning = generator_of(node, len(state.outcomes)) == node.generator
-    ahead = options.max_pending_trials if node.generator == "sobol" else 1
-    if node.generator != "sobol" and (options.max_pending_trials == 1 or not learning):
-        ahead = 0
+    waiting = [t for t in trials.values() if t.status is TrialStatus.CANDIDATE and t.attempt == 1]
+    pending = [t for t in trials.values() if t.status.is_pending]
+    ahead = _ahead(mine, options.max_pending_trials)
     limits = [
-        options.max_pending_trials - pending + ahead - waiting,
+        options.max_pending_trials - len(pending) + ahead - len(waiting),
         options.total_trials - state.tally.created,
     ]
-    if node.num_trials is not None and index < len(nodes_of(state.definition)) - 1:
-        limits.append(node.num_trials - state.tally.generated.get(index, 0))
+    if mine.node.max_parallelism is not None:
+        own = sum(t.node == mine.index for t in (*waiting, *pending))
+        limits.append(mine.node.max_parallelism + ahead - own)
+    if mine.missing:
+        limits.append(mine.missing)
     return max(0, min(limits))
+
+
+def _ahead(mine: Turn, slots: int) -> int:
+    """Return how many candidates wait for a slot.
+
+    Those of a model wait one at a time, and not at all where trials run one by one or too little
+    is measured yet: each would know less than it could. Neither do those that a node makes only
+    because what ends it has not come yet.
+    """
+    if mine.missing == 0:
+        return 0
+    if mine.traits.learns:
+        return int(slots > 1 and not mine.replaced)
+    return slots
 
 
 def _changes(

@@ -1,30 +1,16 @@
-"""Runners and metric fetchers, found by entry point; only the ones that are named are imported."""
+"""The classes of plugins that a definition names, and what is made of them."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from collections.abc import Callable
 
 from pydantic import BaseModel
 
 from metrics.base import Fetcher
 from runners.base import Runner
-from scheduler.model.base import did_you_mean
+from scheduler.generation.base import Generator
 from scheduler.model.definition import ExperimentDefinition
-
-RUNNERS = "schedd.runners"
-METRICS = "schedd.metrics"
-_LATER = {RUNNERS: ("slurm", "kubernetes", "external"), METRICS: ()}
-
-
-class RegistryError(LookupError):
-    """A plugin is not there or cannot be used; the message is one sentence for people."""
-
-
-@cache
-def plugins(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of ``schedd.runners`` or ``schedd.metrics``, by name."""
-    return {point.name: point for point in sorted(entry_points(group=group))}
+from scheduler.model.nodes import SOBOL, Traits
+from scheduler.model.strategy import nodes_of
+from scheduler.plugins import GENERATORS, METRICS, RUNNERS, load, plugins
 
 
 def runner_names() -> list[str]:
@@ -37,22 +23,27 @@ def fetcher_names() -> list[str]:
     return list(plugins(METRICS))
 
 
+def generator_names() -> list[str]:
+    """Return the names that the ``generator`` of a node may have."""
+    return list(plugins(GENERATORS))
+
+
 def runner_class(name: str) -> type[Runner]:
     """Return the runner class called ``name``; raises RegistryError."""
-    loaded = _load(RUNNERS, "runner", name)
-    if not (isinstance(loaded, type) and issubclass(loaded, Runner)):
-        raise RegistryError(f"the runner {name!r} is not a subclass of runners.base.Runner")
-    return loaded
+    kind: type[Runner] = load(RUNNERS, name, Runner)
+    return kind
 
 
 def fetcher_class(name: str) -> type[Fetcher]:
     """Return the fetcher class called ``name``; raises RegistryError."""
-    loaded = _load(METRICS, "metric fetcher", name)
-    if not (isinstance(loaded, type) and issubclass(loaded, Fetcher)):
-        raise RegistryError(
-            f"the metric fetcher {name!r} is not a subclass of metrics.base.Fetcher"
-        )
-    return loaded
+    kind: type[Fetcher] = load(METRICS, name, Fetcher)
+    return kind
+
+
+def generator_class(name: str) -> type[Generator]:
+    """Return the generator class called ``name``; raises RegistryError."""
+    kind: type[Generator] = load(GENERATORS, name, Generator)
+    return kind
 
 
 def runner_options(name: str) -> type[BaseModel]:
@@ -63,6 +54,11 @@ def runner_options(name: str) -> type[BaseModel]:
 def fetcher_options(name: str) -> type[BaseModel]:
     """Return the model of a fetcher's own keys; raises RegistryError."""
     return fetcher_class(name).Options
+
+
+def generator_options(name: str) -> type[BaseModel]:
+    """Return the model of a generator's own keys; raises RegistryError."""
+    return generator_class(name).Options
 
 
 def build_runner(definition: ExperimentDefinition, wake: Callable[[], None]) -> Runner:
@@ -84,22 +80,7 @@ def build_fetchers(definition: ExperimentDefinition) -> dict[str, Fetcher]:
     return fetchers
 
 
-def _load(group: str, what: str, name: str) -> Any:
-    point = plugins(group).get(name)
-    if point is None:
-        raise RegistryError(_absent(group, what, name))
-    try:
-        return point.load()
-    except Exception as error:  # any code of a third party runs here
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RegistryError(
-            f"the {what} {name!r} ({point.value}) does not import: {why}"
-        ) from error
-
-
-def _absent(group: str, what: str, name: str) -> str:
-    known = plugins(group)
-    if name in _LATER[group]:
-        return f"the {what} {name!r} is not implemented yet; there is {', '.join(known) or 'none'}"
-    near = did_you_mean(name, known) or f"; there is {', '.join(known) or 'none'}"
-    return f"there is no {what} called {name!r}{near}"
+def traits_of(definition: ExperimentDefinition) -> dict[str, Traits]:
+    """Return what is known of each generator that the strategy may use; raises RegistryError."""
+    names = {SOBOL, *(node.generator for node in nodes_of(definition))}
+    return {name: generator_class(name).traits for name in sorted(names)}

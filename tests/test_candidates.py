@@ -119,7 +119,7 @@ def reply(*trials, **fields):
 
 def test_a_reply_becomes_candidates_numbered_on():
     there = state(tally=Tally(created=3, generator_runs=1, generated={0: 3}))
-    changes = candidates.arrivals(there, reply([0.1], [0.2], cursor=9, seconds=0.5), 10.0)
+    changes = candidates.arrivals(there, reply([0.1], [0.2], cursor=9, seconds=0.5, node=1), 10.0)
     assert [(t.index, t.node, t.generator_run, t.status) for t in changes.trials] == [
         (3, 1, 1, TrialStatus.CANDIDATE),
         (4, 1, 1, TrialStatus.CANDIDATE),

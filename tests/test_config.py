@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler import registry
+from scheduler import plugins, registry
 from scheduler.config.errors import ConfigError
 from scheduler.config.load import load_file, load_text
 from scheduler.config.schema import schema
@@ -53,10 +53,21 @@ APPENDED = [
     ("polling: {intervall: 3}", "8:11: there is no key 'intervall' in polling; "
      "did you mean 'interval'?"),
     ("polling: {x: 3}", "8:11: there is no key 'x' in polling; the keys are interval"),
-    ("generation_strategy: {nodes: [{generator: sobl}]}", "8:43: generation_strategy.nodes[0]."
-     "generator must be sobol or botorch, not 'sobl'; did you mean 'sobol'?"),
-    ("generation_strategy: {nodes: [{generator: tpe}]}", "8:43: generation_strategy.nodes[0]."
-     "generator must be sobol or botorch, not 'tpe'; botorch is the one that learns"),
+    ("generation_strategy: {nodes: [{generator: sobl}]}", "8:43: there is no generator called "
+     "'sobl'; did you mean 'sobol'?"),
+    ("generation_strategy: {nodes: [{generator: tpe}]}", "8:43: there is no generator called "
+     "'tpe'; there is botorch, grid, random, sobol; botorch is the one that learns"),
+    ("generation_strategy: {nodes: [{generator: grid, options: {level: 3}}]}", "8:59: there is "
+     "no key 'level' in generation_strategy.nodes[0].options; did you mean 'levels'?"),
+    ("generation_strategy: {method: fast, nodes: [{generator: grid}]}", "8:31: there are both "
+     "method and nodes; give one of them"),
+    ("generation_strategy: {method: bayes}", "8:31: generation_strategy.method must be fast, "
+     "quality or random_search, not 'bayes'; write fast"),
+    ("generation_strategy: {nodes: [{generator: sobol}, {generator: botorch}]}", "8:31: only the "
+     "last node may leave out num_trials and transition_criteria: no later one would be reached"),
+    ("generation_strategy: {nodes: [{generator: sobol, num_trials: 3, transition_criteria: "
+     "{num_trials: 3}}]}", "8:99: num_trials is given twice; leave it out of the "
+     "transition_criteria"),
     ("outcome_constraints: [los <= 3]\nmetrics: {loss: {}}", "8:23: 'los' is not among the "
      "metrics; did you mean 'loss'?"),
     # types and limits
@@ -232,12 +243,12 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path, make, message):
 def test_a_plugin_that_does_not_import_is_one_sentence(monkeypatch):
     from importlib.metadata import EntryPoint
 
-    broken = EntryPoint("bad", "nowhere_to_be_found:Runner", registry.RUNNERS)
+    broken = EntryPoint("bad", "nowhere_to_be_found:Runner", plugins.RUNNERS)
     found = {
-        registry.RUNNERS: {"bad": broken},
-        registry.METRICS: registry.plugins("schedd.metrics"),
+        plugins.RUNNERS: {"bad": broken},
+        plugins.METRICS: plugins.plugins(plugins.METRICS),
     }
-    monkeypatch.setattr(registry, "plugins", found.__getitem__)
+    monkeypatch.setattr(plugins, "plugins", found.__getitem__)
     assert errors(GOOD.replace("{command", "{type: bad, command")) == [
         "e.yaml:7:16: the runner 'bad' (nowhere_to_be_found:Runner) does not import: "
         "ModuleNotFoundError: No module named 'nowhere_to_be_found'"

@@ -24,6 +24,8 @@ def imported(statement: str) -> set[str]:
         "scheduler.cli.drive",
         "scheduler.cli.show",
         "scheduler.daemon",
+        "scheduler.registry",
+        "scheduler.generation.builtin",
         "scheduler.generation.worker",
         "scheduler.config.load",
         "runners.local",

@@ -316,7 +316,7 @@ def test_candidates_are_asked_for(case):
 
 
 def test_no_candidates_are_asked_for_when_none_are_left():
-    assert decide(state(trial(0), exhausted=True), Seen(), NOW).generate == 0
+    assert decide(state(trial(0), spent_nodes=1), Seen(), NOW).generate == 0
 
 
 @pytest.mark.parametrize(("pending", "wanted"), [(0, 1), (1, 0)])

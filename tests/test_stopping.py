@@ -177,7 +177,7 @@ def test_the_time_is_up(seconds, stops):
     ("criterion", "fields"),
     [
         (Criterion.TOTAL_TRIALS, {"tally": Tally(created=50, finished={T.COMPLETED: 1})}),
-        (Criterion.SEARCH_SPACE_EXHAUSTED, {"exhausted": True}),
+        (Criterion.SEARCH_SPACE_EXHAUSTED, {"spent_nodes": 2}),
     ],
 )
 def test_no_trial_is_left(criterion, fields):

@@ -10,6 +10,7 @@ from scheduler.cli.refused import Refused
 from scheduler.config.errors import ConfigError
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentStatus
+from scheduler.model.strategy import describe
 from scheduler.model.trial import Trial
 from scheduler.storage.read import TrialRecord
 
@@ -107,6 +108,8 @@ def plan(name: str, count: int, storage: str | None, as_json: bool) -> None:
         return
     printed = False
     for trial, script in shown:
+        if not printed:
+            click.echo(f"# generation: {describe(state.definition)}\n")
         click.echo(_planned_text(trial, script))
         printed = True
     if not printed:
@@ -130,7 +133,8 @@ def _described(d: ExperimentDefinition) -> str:
         f"{'minimize' if o.minimize else 'maximize'} {o.name}" for o in d.all_objectives
     )
     trials = f"at most {d.trials.total_trials} trials, {d.trials.max_pending_trials} at a time"
-    return f"ok: {d.name}: {len(d.parameters)} parameters; {objectives}; {trials}"
+    strategy = describe(d)
+    return f"ok: {d.name}: {len(d.parameters)} parameters; {objectives}; {trials}; {strategy}"
 
 
 def _mistake_view(message: str, line: int | None, column: int | None) -> views.View:

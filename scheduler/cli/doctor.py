@@ -12,6 +12,7 @@ import click
 from scheduler import registry
 from scheduler.cli import common
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.plugins import RegistryError
 from scheduler.storage.engine import StorageError, database_path
 from scheduler.storage.store import Store
 
@@ -95,17 +96,18 @@ def _one_root() -> Finding:
 
 
 def _plugins() -> Iterator[Finding]:
-    """Import every runner and fetcher that is installed."""
+    """Import every plugin that is installed."""
     kinds = (
         ("runners", registry.runner_names, registry.runner_class),
         ("metric fetchers", registry.fetcher_names, registry.fetcher_class),
+        ("generators", registry.generator_names, registry.generator_class),
     )
     for what, names, load in kinds:
         good = []
         for name in names():
             try:
                 load(name)
-            except registry.RegistryError as error:
+            except RegistryError as error:
                 yield what, False, str(error)
             else:
                 good.append(name)

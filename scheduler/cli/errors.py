@@ -5,7 +5,7 @@ import traceback
 import click
 
 from scheduler.config.errors import ConfigError
-from scheduler.registry import RegistryError
+from scheduler.plugins import RegistryError
 from scheduler.storage.engine import StorageError
 from scheduler.storage.lease import Held, LeaseLost
 from scheduler.submit import DefinitionChanged

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from scheduler.generation.worker import WorkerGenerator
 from scheduler.jobs import job_of
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally, evolve
+from scheduler.model.strategy import is_exhausted
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage.engine import database_path
 from scheduler.storage.journal import ExperimentRecords
@@ -55,13 +56,15 @@ def of_new(definition: ExperimentDefinition, root: Path) -> Outlook:
     """Return the outlook of an experiment that was never run."""
     trials = first_trials(definition, 0.0)
     active = {trial.index: trial for trial in trials}
-    state = ExperimentState(definition, active=active, tally=Tally(created=len(trials)))
+    traits, tally = registry.traits_of(definition), Tally(created=len(trials))
+    state = ExperimentState(definition, active=active, tally=tally, generators=traits)
     return Outlook(state, root)
 
 
 def of_stored(store: Store, experiment: Experiment) -> Outlook:
     """Return the outlook of a stored experiment."""
-    state = store.peek(experiment)
+    traits = registry.traits_of(experiment.definition)
+    state = replace(store.peek(experiment), generators=traits)
     records = ExperimentRecords(store, experiment)
     return Outlook(state, experiment.trials_dir, experiment.token, records)
 
@@ -99,12 +102,12 @@ def _proposed(outlook: Outlook) -> Iterator[Trial]:
         while True:
             records = outlook.records
             known = candidates.known(state, records) if records else candidates.Known()
-            request = candidates.request(state, 1, known)
-            arrived = candidates.arrivals(state, _reply(generator, wake, request), 0.0)
-            if not arrived.trials:
-                return
+            reply = _reply(generator, wake, candidates.request(state, 1, known))
+            arrived = candidates.arrivals(state, reply, 0.0)
             yield from arrived.trials
-            state = evolve(state, arrived)
+            state = replace(evolve(state, arrived), spent_nodes=candidates.spent(state, reply))
+            if is_exhausted(state):
+                return
     finally:
         generator.close()
 

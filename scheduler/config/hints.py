@@ -100,13 +100,18 @@ PARAMETER_TYPES: Mapping[str, str] = {
     **_same("derived parameters are not implemented yet", "derived"),
 }
 GENERATORS: Mapping[str, str] = {
-    **_same("write sobol, which spreads points better", "random", "uniform", "randomsearch"),
-    **_same("write sobol, which also makes every point of a finite space", "grid", "gridsearch"),
+    **_same("write random, or sobol, which spreads points better", "uniform", "randomsearch"),
+    **_same("write grid", "gridsearch", "factorial", "fullfactorial", "bruteforce"),
     **_same(
         "botorch is the one that learns",
         *("tpe", "bayes", "bayesian", "bayesianoptimization", "bayesopt", "gp", "gpei", "ax"),
         *("hyperopt", "skopt", "smac", "metis", "saasbo", "mbm", "boformixed"),
     ),
+}
+METHODS: Mapping[str, str] = {
+    **_same("write random_search", "random", "sobol", "uniform"),
+    **_same("write nodes: [{generator: grid}]", "grid", "gridsearch"),
+    **_same("write fast", "bayes", "bayesian", "bayesianoptimization", "default", "auto", "gp"),
 }
 DIRECTIONS = "write minimize: true or minimize: false"
 
@@ -125,9 +130,6 @@ NOT_YET = frozenset(
         "on_resume",
         "stopping_criteria.max_cost",
         "failures.log_policies",
-        "generation_strategy.method",
-        "generation_strategy.nodes.transition_criteria",
-        "generation_strategy.nodes.options",
         "runner.resources",
         "runner.shell",
         "runner.slurm",
@@ -170,6 +172,8 @@ def value_hint(path: tuple[str | int, ...], value: object) -> str:
     place, word = flat(path), simplified(str(value)[:100])
     if place == "parameters.type":
         return PARAMETER_TYPES.get(word, "")
+    if place == "generation_strategy.method":
+        return METHODS.get(word, "")
     if place == "generation_strategy.nodes.generator":
         return GENERATORS.get(word, "")
     if place == "parameters.parameter_type":

@@ -1,7 +1,8 @@
 """Loads an experiment: reads the file, validates it, and says in sentences what is wrong."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from scheduler import jobs
 from scheduler.config.errors import ConfigError, Mistake
 from scheduler.config.feasible import conflict
+from scheduler.config.hints import value_hint
 from scheduler.config.reader import Document, KeyPath, read_bytes, read_file
 from scheduler.config.sentences import Finding, findings
 from scheduler.model.definition import ExperimentDefinition
@@ -27,6 +29,9 @@ class Plugins(Protocol):
 
     def fetcher_options(self, name: str) -> type[BaseModel]:
         """Return the model of the keys of the fetcher called ``name``."""
+
+    def generator_options(self, name: str) -> type[BaseModel]:
+        """Return the model of the options of the generator called ``name``."""
 
 
 def load_file(
@@ -109,29 +114,40 @@ def _infeasible(definition: ExperimentDefinition, data: Any) -> Iterator[Finding
 
 
 def _misused(definition: ExperimentDefinition, plugins: Plugins) -> Iterator[Finding]:
-    """Yield what is wrong with the names and options of the runner and the fetchers."""
+    """Yield what is wrong with the names and options of runner, fetchers and generators."""
     runner = definition.runner
-    try:
-        model = plugins.runner_options(runner.type)
-    except LookupError as error:
-        yield Finding(("runner", "type"), str(error))
-    else:
-        yield from _options(model, runner.options, ("runner", runner.type))
+    named = _Use(plugins.runner_options, runner.type, ("runner", "type"))
+    yield from named.problems(runner.options, ("runner", runner.type))
     for metric, spec in definition.metric_specs.items():
         path = ("metrics", metric, "fetcher")
+        named = _Use(plugins.fetcher_options, spec.fetcher.type, (*path, "type"))
+        yield from named.problems(spec.fetcher.options, path)
+    for i, node in enumerate(definition.generation_strategy.nodes):
+        place = ("generation_strategy", "nodes", i)
+        named = _Use(plugins.generator_options, node.generator, (*place, "generator"))
+        yield from named.problems(node.options, (*place, "options"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A plugin that the file names, how its options are found, and where its name stands."""
+
+    find: Callable[[str], type[BaseModel]]
+    name: str
+    path: KeyPath
+
+    def problems(self, options: Any, path: KeyPath) -> Iterator[Finding]:
+        """Yield what is wrong with the name, or with ``options``, which stand at ``path``."""
         try:
-            model = plugins.fetcher_options(spec.fetcher.type)
+            model = self.find(self.name)
         except LookupError as error:
-            yield Finding((*path, "type"), str(error))
-        else:
-            yield from _options(model, spec.fetcher.options, path)
-
-
-def _options(model: type[BaseModel], options: Any, path: KeyPath) -> Iterator[Finding]:
-    try:
-        model.model_validate(options)
-    except ValidationError as error:
-        yield from findings(error, options, model, path)
+            hint = value_hint(self.path, self.name)
+            yield Finding(self.path, f"{error}; {hint}" if hint else str(error))
+            return
+        try:
+            model.model_validate(options)
+        except ValidationError as error:
+            yield from findings(error, options, model, path)
 
 
 def _located(found: Iterable[Finding], document: Document, name: str) -> list[Mistake]:

@@ -1,4 +1,4 @@
-"""The worker process: reads requests, writes arms. torch is loaded when a model is asked for.
+"""The worker process: reads requests, writes arms. A generator is loaded when it is asked for.
 
 It ends when its standard input does, in the middle of a fit if need be, so that it never outlives
 a daemon that was killed. (PR_SET_PDEATHSIG would not do: it follows the parent's *thread*.)
@@ -11,23 +11,19 @@ import resource
 import sys
 import threading
 import time
+import traceback
 from dataclasses import replace
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from scheduler.generation import wire
-from scheduler.generation.protocol import GenerationReply, GenerationRequest
-from scheduler.generation.space import GenerationError, Space
+from scheduler.generation.base import Generator
+from scheduler.generation.protocol import GenerationRequest
+from scheduler.generation.space import GenerationError
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.plugins import GENERATORS, RegistryError, load
 
 MEMORY = 8 * 2**30
 """Bytes of data the process may hold; beyond it an allocation fails and Sobol answers."""
-
-
-class Maker(Protocol):
-    """A generator inside this process."""
-
-    def generate(self, request: GenerationRequest) -> GenerationReply:
-        """Return arms; raise GenerationError where there can be none."""
 
 
 def main() -> None:
@@ -43,7 +39,7 @@ def main() -> None:
 def serve(lines: "queue.SimpleQueue[bytes]", answers: BinaryIO) -> None:
     """Answer each request among ``lines``, for ever."""
     definitions: dict[str, ExperimentDefinition] = {}
-    makers: dict[tuple[str, str], Maker] = {}
+    made: dict[tuple[str, ...], Generator] = {}
     while True:
         message = json.loads(lines.get())
         digest = message["digest"]
@@ -52,36 +48,37 @@ def serve(lines: "queue.SimpleQueue[bytes]", answers: BinaryIO) -> None:
             definitions[digest] = definition
             continue
         request = wire.parse_request(message["request"], definitions[digest])
-        maker = (digest, request.generator)
-        answers.write(_answer(request, message["number"], maker, makers))
+        key = (digest, request.generator, json.dumps(request.options, sort_keys=True))
+        answers.write(_answer(request, message["number"], key, made))
         answers.flush()
 
 
 def _answer(
     request: GenerationRequest,
     number: int,
-    key: tuple[str, str],
-    makers: dict[tuple[str, str], Maker],
+    key: tuple[str, ...],
+    made: dict[tuple[str, ...], Generator],
 ) -> bytes:
     start = time.monotonic()
     try:
-        if key not in makers:
-            makers[key] = make(request.generator, Space(request.definition))
-        reply = makers[key].generate(request)
-    except (GenerationError, MemoryError) as error:
-        return wire.refusal_line(str(error) or "it ran out of memory", number)
-    return wire.reply_line(replace(reply, seconds=time.monotonic() - start), number)
+        if key not in made:
+            made[key] = make(request)
+        reply = made[key].generate(request)
+        return wire.reply_line(replace(reply, seconds=time.monotonic() - start), number)
+    except (GenerationError, RegistryError) as error:
+        return wire.refusal_line(str(error), number)
+    except MemoryError:
+        return wire.refusal_line("it ran out of memory", number)
+    except (Exception, SystemExit) as error:  # any code of a third party runs here
+        traceback.print_exception(error)
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        return wire.refusal_line(said, number)
 
 
-def make(generator: str, space: Space) -> Maker:
-    """Return a generator by its name; what it is made of is imported here and not before."""
-    if generator == "sobol":
-        from scheduler.generation.sobol import SobolGenerator
-
-        return SobolGenerator(space)
-    from scheduler.generation.botorch import BotorchGenerator
-
-    return BotorchGenerator(space)
+def make(request: GenerationRequest) -> Generator:
+    """Return the generator that is asked for; raises RegistryError, and whatever it raises."""
+    kind: type[Generator] = load(GENERATORS, request.generator, Generator)
+    return kind(request.definition, kind.Options.model_validate(request.options))
 
 
 def _limit_memory() -> None:

@@ -1,8 +1,8 @@
 """What the loop asks of a generator, and what comes back: plain data that crosses a process."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
@@ -28,13 +28,21 @@ class GenerationRequest:
     """How many trials to make arms for."""
     arms_per_trial: int
     cursor: int = 0
-    """Where a sequence generator goes on."""
+    """Where a sequence generator goes on: what its last reply said."""
+    sobol_cursor: int = 0
+    """Where Sobol goes on, should it step in."""
+    node: int = 0
+    """Which node of the generation strategy asks."""
+    node_trials: int = 0
+    """How many trials that node is to make, all requests together."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The node's options, as they are written."""
     observed: tuple[Measured, ...] = ()
     """Completed arms in order of trial. Empty for generators that do not learn."""
     pending: tuple[Mapping[str, Value], ...] = ()
     """Arms of unfinished trials, in order."""
     seen: tuple[Mapping[str, Value], ...] = ()
-    """All arms there are, where a repetition is likely: models and finite spaces."""
+    """All arms there are; empty where a repetition is out of the question."""
     failed: tuple[Mapping[str, Value], ...] = ()
     """Arms that failed by their own doing and were never measured, in order of trial.
 
@@ -42,6 +50,27 @@ class GenerationRequest:
     """
     baseline: Mapping[str, float] | None = None
     """The status quo's means, once it is measured."""
+
+    @property
+    def count(self) -> int:
+        """Return how many arms are asked for."""
+        return self.trials * self.arms_per_trial
+
+    def reply(
+        self,
+        arms: "Iterable[Mapping[str, Value] | Proposal]",
+        cursor: int = 0,
+        exhausted: bool = False,
+    ) -> "GenerationReply":
+        """Return the reply that proposes ``arms``, in order.
+
+        ``exhausted``: there will never be more; only then may there be fewer than :attr:`count`.
+        """
+        proposals = [a if isinstance(a, Proposal) else Proposal(_plain(a)) for a in arms]
+        size = self.arms_per_trial
+        starts = range(0, len(proposals), size)
+        trials = tuple(tuple(proposals[i : i + size]) for i in starts)
+        return GenerationReply(self.generator, trials, cursor, exhausted=exhausted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +103,16 @@ class GenerationReply:
     """No new arm is left in the search space."""
     note: str = ""
     """Why another generator stepped in; empty where none did."""
+    node: int = 0
+    """That of the request."""
 
 
-class Generator(Protocol):
+def _plain(arm: Mapping[str, Any]) -> dict[str, Value]:
+    """Return an arm whose values are Python's own; numpy's and torch's have ``item``."""
+    return {name: v.item() if hasattr(v, "item") else v for name, v in arm.items()}
+
+
+class GeneratorClient(Protocol):
     """What the loop drives. One request at a time."""
 
     def ask(self, request: GenerationRequest) -> None:

@@ -41,15 +41,13 @@ class SobolGenerator:
         """Return arms that are new and admitted; fewer only where none are left."""
         used = self.space.keys(request.seen, request.pending)
         cursor, arms = request.cursor, []
-        for _ in range(request.trials * request.arms_per_trial):
+        for _ in range(request.count):
             arm, cursor = self._next(cursor, used)
             if arm is None:
                 break
             used.add(self.space.key(arm))
             arms.append(Proposal(arm))
-        trials = grouped(arms, request.arms_per_trial)
-        exhausted = len(arms) < request.trials * request.arms_per_trial
-        return GenerationReply("sobol", trials, cursor, exhausted=exhausted)
+        return request.reply(arms, cursor, exhausted=len(arms) < request.count)
 
     def _next(self, cursor: int, used: set[Key]) -> tuple[Arm | None, int]:
         """Return the next new arm and the cursor behind it."""

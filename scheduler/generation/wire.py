@@ -76,12 +76,13 @@ def parse_answer(line: bytes, request: GenerationRequest, number: int) -> Genera
         raw = data["reply"]
         trials = tuple(tuple(_proposal(p, request) for p in trial) for trial in raw["trials"])
         reply = GenerationReply(
-            generator=str(raw["generator"]),
+            generator=request.generator,
             trials=trials,
             cursor=int(raw["cursor"]),
             seconds=float(raw["seconds"]),
             exhausted=raw["exhausted"] is True,
             note=str(raw["note"]),
+            node=request.node,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Nonsense(f"its answer makes no sense: {error}") from error
@@ -90,7 +91,10 @@ def parse_answer(line: bytes, request: GenerationRequest, number: int) -> Genera
     return reply
 
 
-_PLAIN = ("generator", "seed", "trials", "arms_per_trial", "cursor")
+_PLAIN = (
+    *("generator", "seed", "trials", "arms_per_trial", "cursor"),
+    *("sobol_cursor", "node", "node_trials", "options"),
+)
 
 
 def _proposal(data: Mapping[str, Any], request: GenerationRequest) -> Proposal:

@@ -17,11 +17,12 @@ from typing import BinaryIO
 
 from scheduler.generation import wire
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
+from scheduler.model.nodes import SOBOL
 
 # -P: a metrics.py or scheduler.py in the user's folder is not taken for ours.
 COMMAND = (sys.executable, "-P", "-m", "scheduler.generation.child")
 SECONDS_PER_OBSERVATION = 0.1
-"""What an observation adds to the deadline of each arm asked of a model."""
+"""What an observation adds to the deadline of each arm asked of what learns."""
 LONGEST_LINE = 2**26
 """Bytes of an answer; what is longer arrives in pieces, which make no sense."""
 
@@ -113,8 +114,7 @@ class WorkerGenerator:
         self._child.ask(attempt, self._number)
 
     def _allowed(self, attempt: GenerationRequest) -> float:
-        arms = attempt.trials * attempt.arms_per_trial
-        work = 0 if attempt.generator == "sobol" else len(attempt.observed) * arms
+        work = len(attempt.observed) * attempt.count
         return self._deadline + SECONDS_PER_OBSERVATION * work
 
     def _failed(self, why: str) -> str | None:
@@ -136,12 +136,18 @@ class WorkerGenerator:
     def _step_down(self, what: str, why: str) -> str | None:
         assert self._attempt is not None
         said = f"{self._attempt.generator} {what} ({why})"
-        if self._attempt.generator == "sobol":
+        if self._attempt.generator == SOBOL:
             self._request = self._attempt = None
             return f"{self._note}; {said}" if self._note else said
         self._note, self._failures = f"{said}; Sobol instead", []
-        self._begin(replace(self._attempt, generator="sobol"))
+        self._begin(_of_sobol(self._attempt))
         return None
+
+
+def _of_sobol(request: GenerationRequest) -> GenerationRequest:
+    """Return ``request`` as Sobol is asked in the place of a generator that failed."""
+    cursor = request.sobol_cursor
+    return replace(request, generator=SOBOL, cursor=cursor, options={}, observed=(), failed=())
 
 
 class _Died(Exception):

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from scheduler.model import nodes
 from scheduler.model.base import Duration, Model, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
+from scheduler.model.nodes import GenerationStrategy
 from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
 from scheduler.model.parameters import Parameter, RangeParameter
 
@@ -62,25 +64,6 @@ class MissingMetrics(Model):
 
     retry_for: Duration = 60.0
     then: Literal["fail", "abandon"] = "fail"
-
-
-class GenerationNode(Model):
-    """One stage of the generation strategy."""
-
-    generator: Literal["sobol", "botorch"]
-    num_trials: int | None = Field(default=None, ge=1)
-    """How many trials it makes; ``None``: until the experiment stops (last node only)."""
-    max_parallelism: int | None = Field(default=None, ge=1)
-
-
-class GenerationStrategy(Model):
-    """Which generator makes the next arms; nodes are used one after the other."""
-
-    nodes: tuple[GenerationNode, ...] = ()
-    """Empty: Sobol for a start that fits the space and the budget, then BoTorch."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    learn_feasibility: bool = True
-    """Whether models are told which arms failed by their own doing, and keep away from them."""
 
 
 class TrialOptions(Model):
@@ -357,11 +340,8 @@ def _check_arms(d: ExperimentDefinition) -> Iterable[Problem]:
 
 
 def _check_strategy(d: ExperimentDefinition) -> Iterable[Problem]:
-    nodes = d.generation_strategy.nodes
-    for i, node in enumerate(nodes[:-1]):
-        if node.num_trials is None:
-            text = "only the last node may leave out num_trials: no later one would be reached"
-            yield ("generation_strategy", "nodes", i), text
+    for path, text in nodes.problems_of(d.generation_strategy):
+        yield ("generation_strategy", *path), text
     yield from _check_goal(d)
     if d.stopping_criteria.improvement and len(d.all_objectives) > 1:
         text = "improvement needs a single objective"

@@ -1,10 +1,12 @@
 """An experiment as it stands: what the loop keeps in memory and the store keeps for good."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.nodes import Traits
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
 from scheduler.model.trial import Trial, TrialStatus
 
@@ -76,6 +78,8 @@ class Tally:
     finished: Mapping[TrialStatus, int] = field(default_factory=dict)
     generated: Mapping[int, int] = field(default_factory=dict)
     """Trials made so far, by node of the generation strategy."""
+    completed: Mapping[int, int] = field(default_factory=dict)
+    """Of these, how many are COMPLETED."""
     generator_runs: int = 0
     cursors: Mapping[str, int] = field(default_factory=dict)
     """Where each sequence generator goes on."""
@@ -126,8 +130,10 @@ class ExperimentState:
     status: ExperimentStatus = ExperimentStatus.RUNNING
     stop: Verdict | None = None
     """Set once a criterion has fired; nothing new is staged or generated from then on."""
-    exhausted: bool = False
-    """The generator has said that no new arm is left."""
+    spent_nodes: int = 0
+    """So many nodes of the generation strategy, from the first, have no new arm left."""
+    generators: Mapping[str, Traits] = field(default_factory=dict)
+    """What is known of the generators that the strategy names."""
     active: Mapping[int, Trial] = field(default_factory=dict)
     """CANDIDATE, STAGED and RUNNING trials by index, in order."""
     tally: Tally = Tally()
@@ -191,15 +197,19 @@ def outcomes_of(changes: Changes) -> tuple[Outcome, ...]:
 
 def _counted(tally: Tally, changes: Changes, finished: Mapping[TrialStatus, int]) -> Tally:
     new = [t for t in changes.trials if t.index >= tally.created]
-    generated = dict(tally.generated)
-    for trial in new:
-        if trial.node is not None:
-            generated[trial.node] = generated.get(trial.node, 0) + 1
+    completed = [t for t in changes.trials if t.status is TrialStatus.COMPLETED]
     runs = changes.generator_runs
     return Tally(
         created=tally.created + len(new),
         finished=finished,
-        generated=generated,
+        generated=_by_node(tally.generated, new),
+        completed=_by_node(tally.completed, completed),
         generator_runs=tally.generator_runs + len(runs),
         cursors={**tally.cursors, **{run.generator: run.cursor for run in runs}},
     )
+
+
+def _by_node(counts: Mapping[int, int], more: Iterable[Trial]) -> Mapping[int, int]:
+    """Return ``counts`` with ``more`` trials added to those of their nodes."""
+    added = Counter(trial.node for trial in more if trial.node is not None)
+    return {**counts, **{node: counts.get(node, 0) + n for node, n in added.items()}}

@@ -1,44 +1,127 @@
-"""Which node of the generation strategy makes the next trial."""
+"""Whose turn it is to make the next trial: which node, and which generator. Pure."""
 
-from collections.abc import Mapping
+import math
+from dataclasses import dataclass
 
-from scheduler.model.definition import ExperimentDefinition, GenerationNode
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import ExperimentState
+from scheduler.model.nodes import MODEL, SOBOL, SPACE_FILLING, GenerationNode, Traits
 
-OBSERVATIONS_FOR_A_MODEL = 3
-"""Completed arms below which no model is fitted; space-filling arms follow instead."""
+FAST = "botorch"
+"""The generator that learns, where ``method`` is ``fast``."""
+QUALITY = "botorch"
+"""The same, where trials are dear and proposals may take their time."""
+FEW = 10_000
+"""A space with more arms than this is not put on a grid by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The node that makes the next trial, and the generator that makes it."""
+
+    index: int
+    node: GenerationNode
+    generator: str
+    """The node's own, or Sobol while too little is measured for it."""
+    traits: Traits
+    """Of the node's own generator."""
+    missing: int | None
+    """How many of its trials are still to make; ``None`` where that is no limit."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether Sobol stands in for the node's generator."""
+        return self.generator != self.node.generator
 
 
 def nodes_of(definition: ExperimentDefinition) -> tuple[GenerationNode, ...]:
-    """Return the strategy's nodes, or the default: Sobol for twice the dimensions, then BoTorch.
+    """Return the strategy's nodes: those that are written, or those its method stands for."""
+    strategy = definition.generation_strategy
+    if strategy.nodes:
+        return strategy.nodes
+    if strategy.method == "random_search":
+        return (GenerationNode(generator=SOBOL),)
+    if strategy.method is None and _all_will_be_tried(definition):
+        return (GenerationNode(generator="grid"),)
+    model = QUALITY if strategy.method == "quality" else FAST
+    start = GenerationNode(generator=SOBOL, num_trials=_start(definition))
+    return (start, GenerationNode(generator=model))
 
-    The start is at least 5 trials and at most a third of the budget.
-    """
-    if definition.generation_strategy.nodes:
-        return definition.generation_strategy.nodes
-    free = sum(p.cardinality > 1 for p in definition.parameters)
-    start = max(5, min(2 * free, definition.trials.total_trials // 3))
-    return (
-        GenerationNode(generator="sobol", num_trials=start),
-        GenerationNode(generator="botorch"),
+
+def _all_will_be_tried(definition: ExperimentDefinition) -> bool:
+    """Whether the budget covers every arm and nothing but the last one is to end it."""
+    options, criteria = definition.trials, definition.stopping_criteria
+    early = criteria.goal or criteria.improvement or criteria.timeout
+    return not early and definition.cardinality <= min(
+        FEW, options.total_trials * options.batch_size
     )
 
 
-def current_node(
-    definition: ExperimentDefinition, generated: Mapping[int, int]
-) -> tuple[int, GenerationNode]:
-    """Return (index, node) of the first node with trials left to make.
+def _start(definition: ExperimentDefinition) -> int:
+    """Return how many trials fill the space before a model takes over.
 
-    ``generated``: trials made so far, by node index. The last node makes all that follow.
+    Two arms for each parameter that can vary, at least 5 and at most a third of the budget. Arms
+    that a user has written count, but half of these trials are made whatever was written.
     """
+    free = sum(p.cardinality > 1 for p in definition.parameters)
+    size = definition.trials.batch_size
+    arms = max(5, min(2 * free, definition.trials.total_trials * size // 3))
+    written = len(definition.arms) + (definition.status_quo is not None)
+    return math.ceil(max(arms - written, arms // 2) / size)
+
+
+def turn(state: ExperimentState) -> Turn:
+    """Return whose turn it is in ``state``."""
+    nodes = nodes_of(state.definition)
+    last = len(nodes) - 1
+    index = min(max((state.spent_nodes, *state.tally.generated)), last)  # nobody comes back
+    while index < last and _is_over(nodes[index], index, state):
+        index += 1
+    node = nodes[index]
+    traits = traits_of(node.generator, state)
+    enough = len(state.outcomes) >= traits.min_observations
+    missing = _missing(node, index, state) if index < last else None
+    return Turn(index, node, node.generator if enough else SOBOL, traits, missing)
+
+
+def traits_of(generator: str, state: ExperimentState) -> Traits:
+    """Return what is known of a generator; one that was not looked up is taken for a model."""
+    return state.generators.get(generator, SPACE_FILLING if generator == SOBOL else MODEL)
+
+
+def is_exhausted(state: ExperimentState) -> bool:
+    """Whether no node has a new arm left."""
+    return state.spent_nodes >= len(nodes_of(state.definition))
+
+
+def describe(definition: ExperimentDefinition) -> str:
+    """Return the strategy in words: ``sobol until 6 trials are made, then botorch``."""
     nodes = nodes_of(definition)
-    for index, node in enumerate(nodes[:-1]):
-        if generated.get(index, 0) < (node.num_trials or 0):
-            return index, node
-    return len(nodes) - 1, nodes[-1]
+    return ", then ".join([*map(_described, nodes[:-1]), nodes[-1].generator])
 
 
-def generator_of(node: GenerationNode, observed: int) -> str:
-    """Return the node's generator, or Sobol while there is too little to learn from."""
-    if node.generator != "sobol" and observed < OBSERVATIONS_FOR_A_MODEL:
-        return "sobol"
-    return node.generator
+def _is_over(node: GenerationNode, index: int, state: ExperimentState) -> bool:
+    criteria, tally = node.transition_criteria, state.tally
+    return (
+        (node.trials or 0) <= tally.generated.get(index, 0)
+        and (criteria.completed_trials or 0) <= tally.completed.get(index, 0)
+        and (criteria.observations or 0) <= len(state.outcomes)
+    )
+
+
+def _missing(node: GenerationNode, index: int, state: ExperimentState) -> int | None:
+    """Return how many of the node's trials are to be made; beyond them it only fills slots."""
+    return (
+        None if node.trials is None else max(0, node.trials - state.tally.generated.get(index, 0))
+    )
+
+
+def _described(node: GenerationNode) -> str:
+    criteria = node.transition_criteria
+    parts = [
+        (node.trials, "trials are made"),
+        (criteria.completed_trials, "have completed"),
+        (criteria.observations, "arms are measured"),
+    ]
+    said = " and ".join(f"{count} {what}" for count, what in parts if count)
+    return f"{node.generator} until {said}"

@@ -13,6 +13,7 @@ from scheduler.model.experiment import (
     outcomes_of,
 )
 from scheduler.model.observation import Outcome
+from scheduler.model.strategy import is_exhausted
 from scheduler.model.trial import TrialStatus
 
 
@@ -110,9 +111,9 @@ def _total_trials(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | Non
 
 
 def _exhausted(state: ExperimentState, _: Sequence[Outcome]) -> Verdict | None:
-    if state.active or not state.exhausted:
+    if state.active or not is_exhausted(state):
         return None
-    message = f"no new arm is left in the search space after {state.tally.created} trials"
+    message = f"no new arm is left after {state.tally.created} trials"
     return _ended(state, Criterion.SEARCH_SPACE_EXHAUSTED, message)
 
 

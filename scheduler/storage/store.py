@@ -308,6 +308,7 @@ def _tally(connection: Connection, experiment_id: int) -> Tally:
     of = t.experiment_id == experiment_id
     by_status = select(t.status, func.count()).where(of).group_by(t.status)
     by_node = select(t.node, func.count()).where(of, t.node.is_not(None)).group_by(t.node)
+    completed = by_node.where(t.status == TrialStatus.COMPLETED.value)
     cursors = (
         select(g.generator, func.max(g.cursor))
         .where(g.experiment_id == experiment_id)
@@ -318,7 +319,8 @@ def _tally(connection: Connection, experiment_id: int) -> Tally:
     return Tally(
         created=sum(counts.values()),
         finished={status: n for status, n in counts.items() if status in FINAL},
-        generated={node: n for node, n in connection.execute(by_node) if node is not None},
+        generated=dict(connection.execute(by_node).all()),
+        completed=dict(connection.execute(completed).all()),
         generator_runs=connection.execute(runs).scalar_one(),
         cursors=dict(connection.execute(cursors).all()),
     )

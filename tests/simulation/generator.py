@@ -1,6 +1,7 @@
 """A generator whose arms follow from the request alone; it may be slow, fail, or be exhausted."""
 
 import math
+from dataclasses import replace
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
 from scheduler.model.definition import ExperimentDefinition
@@ -42,7 +43,8 @@ class SimulatedGenerator:
         request, self.request = self.request, None
         if self.chance.strikes("generation_fails"):
             return "the child died"
-        return model(request) if request.generator == "botorch" else space_filling(request)
+        make = model if request.generator == "botorch" else space_filling
+        return replace(make(request), node=request.node)
 
     def close(self) -> None:
         """Forget the request."""

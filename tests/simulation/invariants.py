@@ -157,7 +157,8 @@ class Invariants:
 
     def after(self, store: MemoryStore, state: ExperimentState) -> None:
         """Check what is kept in memory against what is stored."""
-        stored = replace(store.state(), seconds=state.seconds, exhausted=state.exhausted)
+        known = {name: getattr(state, name) for name in ("seconds", "spent_nodes", "generators")}
+        stored = replace(store.state(), **known)
         demand(state == stored, "in memory:", state, "stored:", stored)
         self.world(store)
 

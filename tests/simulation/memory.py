@@ -76,11 +76,14 @@ class MemoryStore:
         in_order = [self.trials[i] for i in sorted(self.trials)]
         finished: dict = {}
         generated: dict[int, int] = {}
+        completed: dict[int, int] = {}
         for trial in in_order:
             if trial.status.is_final:
                 finished[trial.status] = finished.get(trial.status, 0) + 1
             if trial.node is not None:
                 generated[trial.node] = generated.get(trial.node, 0) + 1
+                if trial.status.value == "COMPLETED":
+                    completed[trial.node] = completed.get(trial.node, 0) + 1
         cursors: dict[str, int] = {}
         for run in self.runs:
             cursors[run.generator] = max(run.cursor, cursors.get(run.generator, 0))
@@ -89,7 +92,7 @@ class MemoryStore:
             status=self.status,
             stop=self.stop,
             active={t.index: t for t in in_order if not t.status.is_final},
-            tally=Tally(len(in_order), finished, generated, len(self.runs), cursors),
+            tally=Tally(len(in_order), finished, generated, completed, len(self.runs), cursors),
             outcomes=self._outcomes(),
             seconds=self.seconds,
         )

@@ -59,9 +59,9 @@ class ForgetsWhenItEnded(Loop):
     """The last reply of a generator counts even if its arms were not stored."""
 
     def _arrived(self, now):
-        changes, exhausted = super()._arrived(now)
-        self.state = replace(self.state, exhausted=exhausted)
-        return changes, exhausted
+        changes, spent = super()._arrived(now)
+        self.state = replace(self.state, spent_nodes=spent)
+        return changes, spent
 
 
 class Unfenced(MemoryJournal):

@@ -1,0 +1,66 @@
+"""The generators that come with schedd: their names stand in pyproject.toml, like others' do."""
+
+from pydantic import Field
+
+from scheduler.generation.base import Deferred, GeneratorOptions, Maker
+from scheduler.model.nodes import MODEL, SPACE_FILLING, Traits
+
+
+class Sobol(Deferred):
+    """A scrambled Sobol sequence: arms that fill the space evenly."""
+
+    traits = SPACE_FILLING
+
+    def make(self) -> Maker:
+        """Return the sequence."""
+        from scheduler.generation.sobol import SobolGenerator
+        from scheduler.generation.space import Space
+
+        return SobolGenerator(Space(self.definition))
+
+
+class Random(Deferred):
+    """Arms drawn uniformly."""
+
+    traits = SPACE_FILLING
+
+    def make(self) -> Maker:
+        """Return the sequence of draws."""
+        from scheduler.generation.random import RandomGenerator
+        from scheduler.generation.space import Space
+
+        return RandomGenerator(Space(self.definition))
+
+
+class GridOptions(GeneratorOptions):
+    """What a grid may be told."""
+
+    levels: int | None = Field(default=None, ge=1, le=1000)
+    """Values of each parameter that has too many to try all; default: as many as trials allow."""
+
+
+class Grid(Deferred):
+    """The full factorial, scattered so that it covers the space long before its end."""
+
+    Options = GridOptions
+    traits = Traits(learns=False)
+
+    def make(self) -> Maker:
+        """Return the grid."""
+        from scheduler.generation.grid import GridGenerator
+        from scheduler.generation.space import Space
+
+        return GridGenerator(Space(self.definition), self.options.levels)
+
+
+class Botorch(Deferred):
+    """Gaussian processes and log noisy expected improvement."""
+
+    traits = MODEL
+
+    def make(self) -> Maker:
+        """Return the model."""
+        from scheduler.generation.botorch import BotorchGenerator
+        from scheduler.generation.space import Space
+
+        return BotorchGenerator(Space(self.definition))
