@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 from benchmarks.quality import report, results
-from benchmarks.quality.design import SIZE, design, holds
+from benchmarks.quality.design import SIZE, design
 from benchmarks.quality.development import DEVELOPMENT
 from benchmarks.quality.ours import Schedd, definition_of
-from benchmarks.quality.problem import Problem, Regret, hypervolume
+from benchmarks.quality.problem import Problem, Regret, holds, hypervolume
 from benchmarks.quality.problems import PROBLEMS, by_name, floats
 from benchmarks.quality.simulate import play
 

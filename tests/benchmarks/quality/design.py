@@ -3,13 +3,12 @@
 schedd begins with it by itself (a test holds this to be so); the peers are given it as trials.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scipy.stats.qmc import Sobol
 
-from .problem import Parameters, Problem
+from .problem import Problem, holds
 
 SIZE = 5
 """As many as Ax's default strategy wants before its first model."""
@@ -37,15 +36,3 @@ def _value(parameter: Mapping[str, Any], u: float) -> Any:
     if parameter.get("parameter_type") == "int":
         return lower + int(u * (upper - lower + 1))
     return lower * (1.0 - u) + upper * u
-
-
-def holds(text: str, arm: Parameters) -> bool:
-    """Whether ``arm`` satisfies a constraint written ``a - b <= 0.3``."""
-    return excess(text, arm) <= 0
-
-
-def excess(text: str, arm: Parameters) -> float:
-    """Return how far ``arm`` passes the bound of a constraint written ``a - b <= 0.3``."""
-    left, bound = text.split("<=")
-    terms = re.findall(r"([+-]?)\s*(\w+)", left)
-    return sum(-arm[n] if sign == "-" else arm[n] for sign, n in terms) - float(bound)
