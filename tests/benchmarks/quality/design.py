@@ -4,6 +4,7 @@ schedd begins with it by itself (a test holds this to be so); the peers are give
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from scipy.stats.qmc import Sobol
@@ -15,13 +16,17 @@ SIZE = 5
 
 
 def design(problem: Problem, seed: int) -> list[dict[str, Any]]:
-    """Return the first arms, those that break a parameter constraint left out."""
-    arms = _arms(problem, seed)
-    return [next(arms) for _ in range(SIZE)]
+    """Return the arms that a run begins with."""
+    return points(problem, seed, SIZE)
+
+
+def points(problem: Problem, seed: int, count: int) -> list[dict[str, Any]]:
+    """Return as many arms of the sequence, those that break a parameter constraint left out."""
+    return list(islice(_arms(problem, seed), count))
 
 
 def _arms(problem: Problem, seed: int) -> Iterator[dict[str, Any]]:
-    points = Sobol(d=len(problem.parameters), scramble=True, rng=seed).random(256)
+    points = Sobol(d=len(problem.parameters), scramble=True, rng=seed).random(2048)
     for point in points.tolist():
         pairs = zip(problem.parameters, point, strict=True)
         arm = {parameter["name"]: _value(parameter, u) for parameter, u in pairs}

@@ -35,7 +35,8 @@ from scheduler.generation.space import GenerationError, Space
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes, ExperimentState, evolve
 from scheduler.model.observation import Observation
-from scheduler.model.trial import Trial, TrialStatus
+from scheduler.model.strategy import nodes_of
+from scheduler.model.trial import Arm, Trial, TrialStatus
 
 from . import results
 from .development import DEVELOPMENT
@@ -47,7 +48,9 @@ DECIDING = ("generation/*.py", "model/strategy.py", "candidates.py")
 """The code that arms depend on."""
 
 
-def definition_of(problem: Problem, seed: int, *, sobol: bool = False) -> ExperimentDefinition:
+def definition_of(
+    problem: Problem, seed: int, *, sobol: bool = False, budget: int | None = None
+) -> ExperimentDefinition:
     """Return ``problem`` as an experiment that leaves the choice of generator to schedd."""
     several = len(problem.objectives) > 1
     objectives = [
@@ -70,7 +73,7 @@ def definition_of(problem: Problem, seed: int, *, sobol: bool = False) -> Experi
             ),
             "outcome_constraints": [f"{name} <= 0" for name in problem.constraints],
             "generation_strategy": strategy,
-            "trials": {"total_trials": problem.budget},
+            "trials": {"total_trials": budget or problem.budget},
             "runner": {"command": ["true"]},
         }
     )
@@ -106,6 +109,20 @@ class Schedd:
         self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
         self._arms[trial.index] = trial.arms[0].parameters
         return trial.index, trial.arms[0].parameters
+
+    def attach(self, arm: Parameters) -> int:
+        """Take an arm written elsewhere as a trial that runs; return the trial's index."""
+        index = self.state.tally.created
+        self._arms[index] = self.state.definition.admit(arm)
+        trial = Trial(index, (Arm(f"{index}_0", self._arms[index]),))
+        self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
+        return index
+
+    def skip_the_start(self) -> None:
+        """Count the strategy's first nodes as used up, so that a model is asked next."""
+        nodes = nodes_of(self.state.definition)
+        done = {index: node.num_trials or 0 for index, node in enumerate(nodes[:-1])}
+        self.state = replace(self.state, tally=replace(self.state.tally, generated=done))
 
     def tell(self, index: int, metrics: Metrics | None) -> None:
         """Complete a trial, or fail it."""

@@ -1,10 +1,11 @@
 """Runs Ax and Optuna on the problems, at their defaults; in the peers' own venv.
 
-    python -m quality.peers SYSTEM[,SYSTEM] --into FILE [--seeds 0-9] [--problems branin,mixed]
+    python -m quality.peers SYSTEM[,SYSTEM] [--into FILE] [--seeds 0-9] [--problems branin,mixed]
                             [--modes seq,par4]
 
-SYSTEM is ax, optuna_gp or optuna_tpe. A run that is in FILE already is not done again.
-``python -m quality.results FILE`` takes the runs over into the folder of results.
+SYSTEM is ax, optuna_gp or optuna_tpe. A run that is in FILE already is not done again; by default
+FILE is the system's own in the folder of results. ``python -m quality.results FILE`` takes runs of
+another file over into it.
 """
 
 import importlib.metadata
@@ -14,6 +15,7 @@ import sys
 import time
 import warnings
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from . import results
 from .design import design
 from .problem import Metrics, Parameters, Problem, excess
 from .problems import PROBLEMS, by_name
-from .simulate import WORKERS, System, play
+from .simulate import WORKERS, play
 
 PACKAGES = {
     "ax": ("ax-platform", "botorch", "torch"),
@@ -35,10 +37,15 @@ PACKAGES = {
 }
 
 
+SAMPLERS = {"optuna_gp": "GPSampler", "optuna_tpe": "TPESampler"}
+SEEDS = {("ax", "constrained"): "0-4"}
+"""Where not ten: a run of Ax takes minutes, with a linear constraint."""
+
+
 class Ax:
     """``Client`` with its default generation strategy; the initial design as trials attached."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, given: Sequence[Parameters]) -> None:
         import torch
         from ax.api.client import Client
         from botorch.acquisition.multi_objective import logei
@@ -60,14 +67,17 @@ class Ax:
             outcome_constraints=[*limits, *(f"{name} <= 0" for name in problem.constraints)]
             or None,
         )
-        self._given = iter(design(problem, seed))
+        self._given = iter(given)
 
     def ask(self) -> tuple[int, Parameters]:
         arm = next(self._given, None)
         if arm is not None:
-            return self._client.attach_trial(arm), arm
+            return self.attach(arm), arm
         (trial,) = self._client.get_next_trials(max_trials=1).items()
         return trial
+
+    def attach(self, arm: Parameters) -> int:
+        return self._client.attach_trial(arm)
 
     def tell(self, trial: int, metrics: Metrics | None) -> None:
         if metrics is None:
@@ -98,7 +108,9 @@ class Optuna:
     It knows no parameter constraints: one is an outcome constraint like the others.
     """
 
-    def __init__(self, problem: Problem, seed: int, sampler: str) -> None:
+    def __init__(
+        self, problem: Problem, seed: int, given: Sequence[Parameters], sampler: str
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -107,12 +119,16 @@ class Optuna:
             directions=["minimize"] * len(problem.objectives),
             sampler=getattr(optuna.samplers, sampler)(seed=seed),
         )
-        for arm in design(problem, seed):
+        for arm in given:
             self._study.enqueue_trial(arm)
 
     def ask(self) -> tuple[Any, Parameters]:
         trial = self._study.ask()
         return trial, {p["name"]: suggested(trial, p) for p in self._problem.parameters}
+
+    def attach(self, arm: Parameters) -> Any:
+        self._study.enqueue_trial(arm)
+        return self.ask()[0]
 
     def tell(self, trial: Any, metrics: Metrics | None) -> None:
         from optuna.trial import TrialState
@@ -136,46 +152,49 @@ def suggested(trial: Any, parameter: Any) -> Any:
     return suggest(parameter["name"], *parameter["bounds"])
 
 
-def system_of(name: str, problem: Problem, seed: int) -> System:
-    """Return a peer that is ready to be asked."""
+def system_of(name: str, problem: Problem, seed: int, *, given: bool = True) -> Ax | Optuna:
+    """Return a peer that is ready to be asked; ``given``: that begins with the shared design."""
+    arms = design(problem, seed) if given else []
     if name == "ax":
-        return Ax(problem, seed)
-    return Optuna(problem, seed, {"optuna_gp": "GPSampler", "optuna_tpe": "TPESampler"}[name])
+        return Ax(problem, seed, arms)
+    return Optuna(problem, seed, arms, SAMPLERS[name])
 
 
 def version_of(name: str) -> str:
-    return ", ".join(f"{p} {importlib.metadata.version(p)}" for p in PACKAGES[name])
+    """Return the versions that matter, without the local part that says for which device."""
+    versions = {p: importlib.metadata.version(p).partition("+")[0] for p in PACKAGES[name]}
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
+def do(key: results.Key, into: Path) -> None:
+    """Do one run, unless it is there."""
+    if not results.missing(into, [(key, version_of(key[0]))]):
+        return
+    name, problem, mode, seed = key
+    start = time.perf_counter()
+    run = play(by_name()[problem], mode, seed, system_of(name, by_name()[problem], seed))
+    names = dict(zip(("system", "problem", "mode", "seed"), key, strict=True))
+    record = {**names, "version": version_of(name), **run.record()}
+    results.append(into, record)
+    spent = f"{record['cpu']} s CPU, {time.perf_counter() - start:.0f} s"
+    print(time.strftime("%H:%M:%S"), *key, record["regret"][-1], spent, flush=True)
 
 
 def main() -> int:
     parser = ArgumentParser(description="Run Ax and Optuna on the benchmark problems.")
     parser.add_argument("systems", help=f"some of {','.join(PACKAGES)}")
-    parser.add_argument("--into", type=Path, required=True, help="the file of their results")
-    parser.add_argument("--seeds", default="0-9")
+    parser.add_argument("--into", type=Path, help="the file of their results")
+    parser.add_argument("--seeds", help="default: 0-9, fewer where a run takes many minutes")
     parser.add_argument("--problems", default=",".join(p.name for p in PROBLEMS))
     parser.add_argument("--modes", default=",".join(WORKERS))
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    jobs = product(
-        results.numbers(arguments.seeds),
-        arguments.problems.split(","),
-        arguments.systems.split(","),
-        arguments.modes.split(","),
-    )
-    wanted = [((name, p, mode, seed), version_of(name)) for seed, p, name, mode in jobs]
-    todo = results.missing(arguments.into, wanted)
-    print(f"{len(wanted) - len(todo)} runs are there, {len(todo)} to do", flush=True)
-    versions = dict(wanted)
-    for key in todo:
-        name, problem, mode, seed = key
-        start = time.perf_counter()
-        run = play(by_name()[problem], mode, seed, system_of(name, by_name()[problem], seed))
-        names = dict(zip(("system", "problem", "mode", "seed"), key, strict=True))
-        record = {**names, "version": versions[key], **run.record()}
-        results.append(arguments.into, record)
-        spent = f"{record['cpu']} s CPU, {time.perf_counter() - start:.0f} s"
-        print(time.strftime("%H:%M:%S"), *key, record["regret"][-1], spent, flush=True)
+    for name, problem in product(arguments.systems.split(","), arguments.problems.split(",")):
+        into = arguments.into or results.FOLDER / f"{name}.jsonl"
+        seeds = results.numbers(arguments.seeds or SEEDS.get((name, problem), "0-9"))
+        for seed, mode in product(seeds, arguments.modes.split(",")):
+            do((name, problem, mode, seed), into)
     return 0
 
 
