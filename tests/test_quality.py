@@ -186,7 +186,7 @@ def test_a_space_that_is_used_up_ends_a_run():
 @pytest.mark.parametrize("problem", PROBLEMS, ids=named)
 def test_schedd_begins_with_the_design_that_peers_are_given(problem):
     definition = definition_of(problem, seed=3)
-    assert nodes_of(definition)[0].num_trials >= SIZE
+    assert nodes_of(definition)[0].trials >= SIZE
     system = Schedd(definition)
     for arm in design(problem, seed=3):
         index, own = system.ask()
