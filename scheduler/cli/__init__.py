@@ -20,6 +20,7 @@ VERBS = {
     "status": ("scheduler.cli.show", "Show how experiments stand."),
     "trials": ("scheduler.cli.show", "List an experiment's trials."),
     "trial": ("scheduler.cli.show", "Show one trial in full."),
+    "explain": ("scheduler.cli.explain", "Say why a trial was proposed."),
     "best": ("scheduler.cli.show", "Show the best arm found so far."),
     "events": ("scheduler.cli.show", "Show what happened, oldest first."),
     "logs": ("scheduler.cli.logs", "Print what a trial has written."),

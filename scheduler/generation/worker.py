@@ -140,11 +140,11 @@ class WorkerGenerator:
             self._request = self._attempt = None
             return f"{self._note}; {said}" if self._note else said
         self._note, self._failures = f"{said}; Sobol instead", []
-        self._begin(of_sobol(self._attempt))
+        self._begin(_of_sobol(self._attempt))
         return None
 
 
-def of_sobol(request: GenerationRequest) -> GenerationRequest:
+def _of_sobol(request: GenerationRequest) -> GenerationRequest:
     """Return ``request`` as Sobol is asked in the place of a generator that failed."""
     cursor = request.sobol_cursor
     return replace(request, generator=SOBOL, cursor=cursor, options={}, observed=(), failed=())

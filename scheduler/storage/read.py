@@ -89,6 +89,15 @@ def generator_run(store: Store, experiment_id: int, index: int) -> GeneratorRun:
         return rows.generator_run_of(connection.execute(query).mappings().one())
 
 
+def generator_runs(store: Store, experiment_id: int) -> dict[int, GeneratorRun]:
+    """Return how all generated arms were chosen, by index of the generator run."""
+    table = schema.generator_run
+    query = select(table).where(table.c.experiment_id == experiment_id).order_by(table.c.index)
+    with store.reading() as connection:
+        found = map(rows.generator_run_of, connection.execute(query).mappings())
+        return {run.index: run for run in found}
+
+
 def curves(store: Store, record: TrialRecord, experiment_id: int) -> tuple[Observation, ...]:
     """Return the points of a trial's present attempt, by arm, metric and step."""
     c = schema.curve.c

@@ -28,17 +28,14 @@ os.environ.update(
 )
 
 import scheduler
-from scheduler import candidates, registry
-from scheduler.generation.base import Generator
-from scheduler.generation.child import make
+from scheduler import candidates
+from scheduler.generation.child import Maker, make
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
-from scheduler.generation.space import GenerationError
-from scheduler.generation.worker import of_sobol
+from scheduler.generation.space import GenerationError, Space
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes, ExperimentState, evolve
-from scheduler.model.observation import Arms, MeasuredArms, Observation
-from scheduler.model.strategy import is_exhausted, nodes_of
-from scheduler.model.trial import Arm, Trial, TrialStatus
+from scheduler.model.observation import Observation
+from scheduler.model.trial import Trial, TrialStatus
 
 from . import results
 from .development import DEVELOPMENT
@@ -46,13 +43,11 @@ from .problem import Metrics, Parameters, Problem
 from .problems import PROBLEMS, by_name
 from .simulate import WORKERS, play
 
-DECIDING = ("generation/*.py", "model/strategy.py", "model/nodes.py", "candidates.py")
+DECIDING = ("generation/*.py", "model/strategy.py", "candidates.py")
 """The code that arms depend on."""
 
 
-def definition_of(
-    problem: Problem, seed: int, *, sobol: bool = False, budget: int | None = None
-) -> ExperimentDefinition:
+def definition_of(problem: Problem, seed: int, *, sobol: bool = False) -> ExperimentDefinition:
     """Return ``problem`` as an experiment that leaves the choice of generator to schedd."""
     several = len(problem.objectives) > 1
     objectives = [
@@ -75,7 +70,7 @@ def definition_of(
             ),
             "outcome_constraints": [f"{name} <= 0" for name in problem.constraints],
             "generation_strategy": strategy,
-            "trials": {"total_trials": budget or problem.budget},
+            "trials": {"total_trials": problem.budget},
             "runner": {"command": ["true"]},
         }
     )
@@ -85,54 +80,37 @@ class Schedd:
     """What the loop and the worker do about generation, without the processes between them."""
 
     def __init__(self, definition: ExperimentDefinition) -> None:
-        self.state = ExperimentState(definition, generators=registry.traits_of(definition))
+        self.state = ExperimentState(definition)
         self.notes: list[str] = []
-        self._made: dict[tuple[str, ...], Generator] = {}
+        self._makers: dict[str, Maker] = {}
         self._arms: dict[int, Parameters] = {}
         self._measured: dict[int, Mapping[str, tuple[float, float | None]]] = {}
-        self._failed: list[int] = []
-
-    def measured(self) -> MeasuredArms:
-        """Return (parameters, metrics) of measured arms, in order of trial."""
-        return tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
-
-    def failed(self) -> Arms:
-        """Return arms that failed, in order of trial."""
-        return tuple(self._arms[i] for i in sorted(self._failed))
-
-    def arms(self) -> Arms:
-        """Return all arms there are."""
-        return tuple(self._arms.values())
 
     def ask(self) -> tuple[int, Parameters] | None:
-        """Return the next trial's index and arm; None where no node has a new one."""
-        while not is_exhausted(self.state):
-            request = candidates.request(self.state, 1, candidates.known(self.state, self))
-            reply = self._reply(request)
-            arrived = candidates.arrivals(self.state, reply, 0.0)
-            spent = candidates.spent(self.state, reply)
-            self.state = replace(evolve(self.state, arrived), spent_nodes=spent)
-            for trial in arrived.trials:
-                return self._start(trial)
-        return None
-
-    def attach(self, arm: Parameters) -> int:
-        """Take an arm written elsewhere as a trial that runs; return the trial's index."""
-        index = self.state.tally.created
-        admitted = self.state.definition.admit(arm)
-        return self._start(Trial(index, (Arm(f"{index}_0", admitted),)))[0]
-
-    def skip_the_start(self) -> None:
-        """Count the strategy's first nodes as used up, so that a model is asked next."""
-        nodes = nodes_of(self.state.definition)
-        done = {index: node.trials or 0 for index, node in enumerate(nodes[:-1])}
-        self.state = replace(self.state, tally=replace(self.state.tally, generated=done))
+        """Return the next trial's index and arm."""
+        state = self.state
+        data = tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
+        seen = tuple(self._arms.values())
+        request = candidates.request(
+            state,
+            1,
+            data if candidates.needs_data(state) else (),
+            seen if candidates.needs_seen(state) else (),
+        )
+        reply = self._reply(request)
+        arrived = candidates.arrivals(state, reply, 0.0)
+        if not arrived.trials:
+            return None
+        (trial,) = arrived.trials
+        self.state = evolve(state, arrived)
+        self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
+        self._arms[trial.index] = trial.arms[0].parameters
+        return trial.index, trial.arms[0].parameters
 
     def tell(self, index: int, metrics: Metrics | None) -> None:
         """Complete a trial, or fail it."""
         trial = self.state.active[index]
         if metrics is None:
-            self._failed.append(index)
             self._change(trial.move(TrialStatus.FAILED, reason="EXIT_CODE"))
             return
         name = trial.arms[0].name
@@ -140,29 +118,23 @@ class Schedd:
         observations = (Observation(index, 1, name, m, value) for m, value in metrics.items())
         self._change(trial.move(TrialStatus.COMPLETED), *observations)
 
-    def _start(self, trial: Trial) -> tuple[int, Parameters]:
-        self._arms[trial.index] = trial.arms[0].parameters
-        self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
-        return trial.index, self._arms[trial.index]
-
     def _change(self, trial: Trial, *observations: Observation) -> None:
         self.state = evolve(self.state, Changes(trials=(trial,), observations=observations))
 
     def _reply(self, request: GenerationRequest) -> GenerationReply:
         """Return the generator's reply, or Sobol's where it cannot answer, as the worker does."""
         try:
-            reply, note = self._asked(request), ""
+            return self._maker(request.generator).generate(request)
         except (GenerationError, MemoryError) as error:
             note = f"{request.generator} cannot answer ({error}); Sobol instead"
-            self.notes.append(note)
-            reply = self._asked(of_sobol(request))
-        return replace(reply, note=note, node=request.node)
+        self.notes.append(note)
+        reply = self._maker("sobol").generate(replace(request, generator="sobol"))
+        return replace(reply, note=note)
 
-    def _asked(self, request: GenerationRequest) -> GenerationReply:
-        key = request.generator, json.dumps(dict(request.options), sort_keys=True)
-        if key not in self._made:
-            self._made[key] = make(request)
-        return self._made[key].generate(request)
+    def _maker(self, generator: str) -> Maker:
+        if generator not in self._makers:
+            self._makers[generator] = make(generator, Space(self.state.definition))
+        return self._makers[generator]
 
 
 def version() -> str:
