@@ -1,9 +1,9 @@
 """Where an acquisition function is highest, over a mixed and constrained space.
 
-Its value at many points, some uniform and some near the incumbents; then from the best of them in
-turns a quasi-Newton ascent in the continuous coordinates and a walk over neighbours in the others.
-Linear constraints are kept all the way, by SLSQP over one point at a time: over all restarts
-jointly, as BoTorch does it, a step costs the cube of their number.
+Its value at many points, some uniform and some near the incumbents; then from the best of them, of
+different discrete values where there are any, a quasi-Newton ascent in the continuous coordinates,
+all starts side by side; then a walk over neighbours in the discrete ones, each followed by an
+ascent. Where an ascent leaves the linear constraints, it is done again within them by SLSQP.
 """
 
 from collections.abc import Callable
@@ -13,33 +13,45 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, minimize
 from torch import Tensor
 
+from scheduler.generation.minimize import minimized
 from scheduler.generation.polytope import Polytope
 from scheduler.generation.space import Points, Space
 
 Score = Callable[[Tensor], Tensor]
-"""From points, shape (b, 1, d), to values, shape (b,)."""
+"""From points, shape (n, d), to values, shape (n,)."""
 
-RAW = 512
-"""Uniform points looked at; half as many again near the incumbents."""
-STARTS = 4
-"""Points that are climbed from; half of them uniform."""
-ROUNDS = 6
-"""Turns of ascent and walk at most."""
+RAW, NEAR = 512, 256
+"""Points looked at: uniform ones, and ones near the incumbents."""
+STARTS = 6
+"""Points of each kind that are climbed from."""
+WITHIN = 3
+"""Ascents that are done again within linear constraints."""
+ROUNDS, TRIED = 6, 4
+"""Walks over neighbours at most, and how many neighbours each ascends from."""
 RELAXED = 32
 """A discrete axis with more values is also moved along its gradient, then rounded."""
-_SOLVER = {"maxiter": 60, "ftol": 1e-8}
+_LOWEST = -1e300
 
 
 class Maximizer:
-    """One search: the acquisition function ``score`` over ``space``."""
+    """One search: the acquisition function ``score`` over ``space``, or a box within it."""
 
     def __init__(
-        self, space: Space, score: Score, rng: np.random.Generator, polytope: Polytope | None
+        self,
+        space: Space,
+        score: Score,
+        rng: np.random.Generator,
+        polytope: Polytope | None,
+        box: tuple[Points, Points] | None = None,
     ) -> None:
+        """``box``: the least and the greatest coordinates, both (d,); by default the cube's."""
         self.space = space
         self._score = score
         self._rng = rng
         self._polytope = polytope
+        ends = np.zeros(space.dimension), np.ones(space.dimension)
+        self._low, self._high = box or ends
+        self._boxed = box is not None
         self._discrete = np.array([axis.discrete for axis in space.axes])
         relaxed = np.array([axis.ordered and axis.count > RELAXED for axis in space.axes])
         self._free = np.flatnonzero(~self._discrete | relaxed)
@@ -48,19 +60,21 @@ class Maximizer:
         """Return feasible points on the grid, best first, shape (n, d); ``incumbents``: (k, d)."""
         groups = [self._uniform(), self._near(incumbents)]
         values = [self._values(points) for points in groups]
-        ends, tops = [], []
-        for points, worth in zip(groups, values, strict=True):
-            for i in np.argsort(-worth, kind="stable")[: STARTS // 2]:
-                end, top = self._climb(points[i], float(worth[i]))
-                ends.append(end)
-                tops.append(top)
-        everything = np.vstack([np.array(ends), *groups])
-        order = np.argsort(-np.concatenate([np.array(tops), *values]), kind="stable")
+        starts = [
+            points[self._different(points, worth)]
+            for points, worth in zip(groups, values, strict=True)
+        ]
+        ends = self._ascended(np.vstack(starts))
+        tops = self._values(ends)
+        if self._discrete.any():
+            ends, tops = self._walked(ends, tops)
+        everything = np.vstack([ends, *groups])
+        order = np.argsort(-np.concatenate([tops, *values]), kind="stable")
         return everything[order]
 
     def _uniform(self) -> Points:
-        points = self.space.snap(self._rng.random((RAW, self.space.dimension)))
-        points = points[self.space.inside(points)]
+        cube = self._rng.random((RAW, self.space.dimension))
+        points = self._allowed(self._low + (self._high - self._low) * cube)
         if self._polytope is not None and len(points) < RAW // 8:
             drawn = [self._polytope.draw(self._rng) for _ in range(RAW // 8)]
             points = np.vstack([points, *(p[None] for p in drawn if p is not None)])
@@ -68,44 +82,56 @@ class Maximizer:
 
     def _near(self, incumbents: Points) -> Points:
         """Return points that differ from an incumbent in some coordinates, a little or a jump."""
-        shape = (RAW // 2, self.space.dimension)
-        base = incumbents[self._rng.integers(len(incumbents), size=shape[0])]
-        size = 10.0 ** self._rng.uniform(-3.0, -0.7, size=(shape[0], 1))
-        changed = self._rng.random(shape) < max(0.3, min(1.0, 3 / shape[1]))
-        jumps = changed & self._discrete & (self._rng.random(shape) < 0.3)
-        points = base + changed * size * self._rng.standard_normal(shape)
-        points = np.where(jumps, self._rng.random(shape), np.clip(points, 0.0, 1.0))
-        points = self.space.snap(points)
+        rng, d = self._rng, self.space.dimension
+        points = incumbents[rng.integers(len(incumbents), size=NEAR)]
+        changed = rng.random((NEAR, d)) < max(0.3, 1.5 / d)
+        changed[np.arange(NEAR), rng.integers(d, size=NEAR)] = True
+        width = 10.0 ** rng.uniform(-3.0, -0.5, size=(NEAR, 1))
+        moved = points + width * rng.standard_normal((NEAR, d))
+        jump = self._discrete & (rng.random((NEAR, d)) < 0.5)
+        moved = np.where(jump, rng.random((NEAR, d)), moved)
+        return self._allowed(np.where(changed, moved, points))
+
+    def _allowed(self, points: Points) -> Points:
+        points = self.space.snap(np.clip(points, self._low, self._high))
         return points[self.space.inside(points)]
 
     def _values(self, points: Points) -> Points:
         if not len(points):
             return np.zeros(0)
         with torch.no_grad():
-            chunks = np.array_split(points, -(-len(points) // 256))
-            parts = [self._score(torch.as_tensor(chunk)[:, None]) for chunk in chunks]
-        return np.asarray(torch.cat(parts).nan_to_num(-torch.inf).numpy())
+            chunks = np.array_split(points, -(-len(points) // RAW))
+            parts = [self._score(torch.as_tensor(chunk)) for chunk in chunks]
+        return np.asarray(torch.cat(parts).nan_to_num(_LOWEST, neginf=_LOWEST).numpy())
 
-    def _climb(self, point: Points, value: float) -> tuple[Points, float]:
+    def _different(self, points: Points, values: Points) -> list[int]:
+        """Return the best points, no two with the same discrete coordinates if there are any."""
+        chosen: list[int] = []
+        taken = set()
+        for i in np.argsort(-values, kind="stable"):
+            key = points[i][self._discrete].tobytes() if self._discrete.any() else int(i)
+            if key not in taken:
+                taken.add(key)
+                chosen.append(int(i))
+            if len(chosen) == STARTS:
+                break
+        return chosen
+
+    def _walked(self, points: Points, values: Points) -> tuple[Points, Points]:
+        """Add what better neighbours of the best point lead to, while there are any."""
         for _ in range(ROUNDS):
-            before = value
-            point, value = self._ascend(point, value)
-            point, value, moved = self._walk(point, value)
-            if not moved or value - before < 1e-4:
-                break
-        return point, value
-
-    def _walk(self, point: Points, value: float) -> tuple[Points, float, bool]:
-        """Go to the best neighbour while there is a better one; say whether there was."""
-        moved = False
-        for _ in range(10):
-            others = self._neighbours(point)
-            values = self._values(others)
-            if not len(values) or not values.max() > value + 1e-6:
-                break
             best = int(values.argmax())
-            point, value, moved = others[best], float(values[best]), True
-        return point, value, moved
+            others = self._neighbours(points[best])
+            if not len(others):
+                break
+            order = np.argsort(-self._values(others), kind="stable")[:TRIED]
+            ends = self._ascended(others[order])
+            tops = self._values(ends)
+            better = tops.max() > values[best] + 1e-6
+            points, values = np.vstack([points, ends]), np.concatenate([values, tops])
+            if not better:
+                break
+        return points, values
 
     def _neighbours(self, point: Points) -> Points:
         """Return the feasible points with one discrete coordinate changed."""
@@ -114,50 +140,60 @@ class Maximizer:
             for coordinate in self.space.axes[j].neighbours(float(point[j])):
                 others.append(point.copy())
                 others[-1][j] = coordinate
-        points = np.array(others).reshape(len(others), self.space.dimension)
-        return points[self.space.inside(points)]
+        return self._allowed(np.array(others).reshape(len(others), self.space.dimension))
 
-    def _ascend(self, point: Points, value: float) -> tuple[Points, float]:
-        """Follow the gradient in the free coordinates; stay where that does not help."""
-        if not len(self._free):
-            return point, value
-        constraints = self._constraints(point)
+    def _ascended(self, points: Points) -> Points:
+        """Return where the gradient leads from each point, in the free coordinates."""
+        if not len(self._free) or not len(points):
+            return points
+        base, index = torch.as_tensor(points), torch.as_tensor(self._free)
+
+        def descent(free: Tensor, which: list[int]) -> tuple[Tensor, Tensor]:
+            z = free.requires_grad_(True)
+            values = -self._score(base[which].index_copy(1, index, z))
+            (gradient,) = torch.autograd.grad(values.sum(), z)
+            return values.detach().nan_to_num(-_LOWEST), gradient.nan_to_num(0.0)
+
+        bounds = list(zip(self._low[self._free], self._high[self._free], strict=True))
+        found, _ = minimized(descent, points[:, self._free], bounds, steps=60, tolerance=1e-5)
+        ends = points.copy()
+        ends[:, self._free] = np.clip(np.nan_to_num(found, nan=0.5), 0.0, 1.0)
+        ends = self.space.snap(ends)
+        outside = np.flatnonzero(~self.space.inside(ends))
+        ends[outside] = points[outside]
+        for i in outside[:WITHIN]:
+            ends[i] = self._within(points[i])
+        return ends
+
+    def _within(self, point: Points) -> Points:
+        """Return where the gradient leads from a feasible point without leaving what is."""
+        base, index = torch.as_tensor(point), torch.as_tensor(self._free)
+
+        def descent(free: Points) -> tuple[float, Points]:
+            z = torch.as_tensor(free).requires_grad_(True)
+            value = -self._score(base.index_copy(0, index, z)[None]).sum()
+            (gradient,) = torch.autograd.grad(value, z)
+            return value.item(), np.asarray(gradient.nan_to_num(0.0).numpy())
+
         found = minimize(
-            self._descent(point),
+            descent,
             point[self._free],
             jac=True,
-            bounds=Bounds(0.0, 1.0),
-            method="SLSQP" if constraints else "L-BFGS-B",
-            constraints=constraints,
-            options=_SOLVER,
+            bounds=Bounds(self._low[self._free], self._high[self._free]),
+            method="SLSQP",
+            constraints=self._constraints(point),
+            options={"maxiter": 60, "ftol": 1e-9},
         )
         end = point.copy()
         end[self._free] = np.clip(np.nan_to_num(found.x, nan=0.5), 0.0, 1.0)
-        ends = self.space.snap((point + self._share(point, end) * (end - point))[None])
-        if not self.space.inside(ends)[0]:
-            return point, value
-        top = float(self._values(ends)[0])
-        return (ends[0], top) if top > value else (point, value)
-
-    def _descent(self, point: Points) -> Callable[[Points], tuple[float, Points]]:
-        """Return minus the score and its gradient, as a function of the free coordinates."""
-        whole, index = torch.as_tensor(point), torch.as_tensor(self._free)
-
-        def negative(free: Points) -> tuple[float, Points]:
-            z = torch.as_tensor(free).requires_grad_(True)
-            value = -self._score(whole.index_put((index,), z)[None, None]).sum()
-            (gradient,) = torch.autograd.grad(value, z)
-            return value.item(), np.asarray(gradient.numpy())
-
-        return negative
+        end = self.space.snap((point + self._share(point, end) * (end - point))[None])[0]
+        return end if self.space.inside(end[None])[0] else point
 
     def _constraints(self, point: Points) -> list[LinearConstraint]:
         """Return the constraints on the free coordinates, the others being as in ``point``."""
         normals = self.space.normals[:, self._free]
         sizes = np.abs(normals).sum(axis=1)
         bound = sizes > 0
-        if not bound.any():
-            return []
         held = np.delete(np.arange(self.space.dimension), self._free)
         room = self.space.offsets - self.space.normals[:, held] @ point[held]
         scaled = normals[bound] / sizes[bound, None]

@@ -34,7 +34,7 @@ from scheduler.generation.protocol import GenerationReply, GenerationRequest
 from scheduler.generation.space import GenerationError, Space
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes, ExperimentState, evolve
-from scheduler.model.observation import Observation
+from scheduler.model.observation import MeasuredArms, Observation
 from scheduler.model.trial import Trial, TrialStatus
 
 from . import results
@@ -85,18 +85,12 @@ class Schedd:
         self._makers: dict[str, Maker] = {}
         self._arms: dict[int, Parameters] = {}
         self._measured: dict[int, Mapping[str, tuple[float, float | None]]] = {}
+        self._failed: set[int] = set()
 
     def ask(self) -> tuple[int, Parameters] | None:
         """Return the next trial's index and arm."""
         state = self.state
-        data = tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
-        seen = tuple(self._arms.values())
-        request = candidates.request(
-            state,
-            1,
-            data if candidates.needs_data(state) else (),
-            seen if candidates.needs_seen(state) else (),
-        )
+        request = candidates.request(state, 1, candidates.known(state, self))
         reply = self._reply(request)
         arrived = candidates.arrivals(state, reply, 0.0)
         if not arrived.trials:
@@ -107,10 +101,23 @@ class Schedd:
         self._arms[trial.index] = trial.arms[0].parameters
         return trial.index, trial.arms[0].parameters
 
+    def measured(self) -> MeasuredArms:
+        """Return (parameters, metrics) of measured arms, in order of trial."""
+        return tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
+
+    def failed(self) -> candidates.Arms:
+        """Return the arms that failed, in order of trial."""
+        return tuple(self._arms[i] for i in sorted(self._failed))
+
+    def arms(self) -> candidates.Arms:
+        """Return all arms there are."""
+        return tuple(self._arms.values())
+
     def tell(self, index: int, metrics: Metrics | None) -> None:
         """Complete a trial, or fail it."""
         trial = self.state.active[index]
         if metrics is None:
+            self._failed.add(index)
             self._change(trial.move(TrialStatus.FAILED, reason="EXIT_CODE"))
             return
         name = trial.arms[0].name

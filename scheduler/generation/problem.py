@@ -1,0 +1,164 @@
+"""What a request comes to: a fitted model for each metric, and what is wanted of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scheduler.generation.column import Column, standardized
+from scheduler.generation.fit import STANDARD, Priors
+from scheduler.generation.gp import Fits, GaussianProcess
+from scheduler.generation.protocol import GenerationRequest, Measured
+from scheduler.generation.space import GenerationError, Points, Space
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.objectives import Objective
+
+_AVERSION = 10.0
+"""How many standard deviations of the objective one of a constraint's excess is worth."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An outcome constraint in the models' units: ``sign * (outcome - bound) <= 0``."""
+
+    column: int
+    sign: float
+    bound: float
+
+    def excess(self, outcomes: Tensor) -> Tensor:
+        """Return by how much outcomes, shape (..., columns), pass the bound, shape (...)."""
+        return self.sign * (outcomes[..., self.column] - self.bound)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Models and objectives, larger is better; all in the models' units."""
+
+    columns: tuple[Column, ...]
+    models: tuple[GaussianProcess, ...]
+    weights: Tensor
+    """Shape (objectives, columns): each objective as a sum of the columns."""
+    thresholds: Tensor
+    """Shape (objectives,), NaN where there is none."""
+    limits: tuple[Limit, ...]
+
+    @property
+    def observed(self) -> Tensor:
+        """The points that were measured, shape (n, d)."""
+        return self.models[0].points
+
+    def moments(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the columns' means and standard deviations, both (n, columns), at (n, d)."""
+        parts = [model.posterior(points) for model in self.models]
+        return torch.stack([m for m, _ in parts], -1), torch.stack([s for _, s in parts], -1)
+
+    def wanted(self, outcomes: Tensor) -> Tensor:
+        """Return the objectives, shape (..., objectives), of outcomes, shape (..., columns)."""
+        return outcomes @ self.weights.T
+
+    def feasible(self, outcomes: Tensor) -> Tensor:
+        """Return which outcomes, shape (..., columns), are within all limits, shape (...)."""
+        held = torch.ones(outcomes.shape[:-1], dtype=torch.bool)
+        for limit in self.limits:
+            held &= limit.excess(outcomes) <= 0
+        return held
+
+    def ranking(self) -> Tensor:
+        """Return the indices of the observed points, those first that are best by the models.
+
+        With one objective; a point that the models think infeasible is put back by how much.
+        """
+        mean, _ = self.moments(self.observed)
+        worth = self.wanted(mean)[:, 0]
+        for limit in self.limits:
+            worth = worth - _AVERSION * limit.excess(mean).clamp_min(0.0)
+        return torch.argsort(-worth, stable=True)
+
+    def objective(self, definition: ExperimentDefinition, outcomes: Tensor) -> float:
+        """Return the one objective of outcomes, shape (columns,), in its own units."""
+        means = {
+            column.metric: column.natural(float(value), 0.0)["mean"]
+            for column, value in zip(self.columns, outcomes, strict=True)
+        }
+        value = definition.all_objectives[0].value(means)
+        return math.nan if value is None else value
+
+
+def posed(
+    space: Space, fits: Fits, request: GenerationRequest, priors: Sequence[Priors] = (STANDARD,)
+) -> list[Problem]:
+    """Return the problem under each of several beliefs about the models.
+
+    Raises GenerationError where a metric has taught nothing yet.
+    """
+    definition = request.definition
+    columns = _columns(space, request)
+    rows = [_row(objective, columns) for objective in definition.all_objectives]
+    weights = torch.tensor([row for row, _ in rows], dtype=torch.double)
+    thresholds = torch.tensor([threshold for _, threshold in rows], dtype=torch.double)
+    limits = _limits(request, columns)
+    return [
+        Problem(
+            columns, tuple(fits.model(c, belief) for c in columns), weights, thresholds, limits
+        )
+        for belief in priors
+    ]
+
+
+def complete(definition: ExperimentDefinition, observed: Sequence[Measured]) -> list[Measured]:
+    """Return the arms of which every metric that matters was measured."""
+    return [o for o in observed if definition.required_metrics <= o.metrics.keys()]
+
+
+def _columns(space: Space, request: GenerationRequest) -> tuple[Column, ...]:
+    """Return what was measured of objectives, then of metrics that are only constrained."""
+    signs: dict[str, float] = {}
+    alone: set[str] = set()
+    for o in request.definition.all_objectives:
+        down = -1.0 if o.minimize else 1.0
+        signs |= {metric: math.copysign(1.0, down * w) for metric, w in o.weights.items()}
+        alone |= set(o.weights) if len(o.weights) == 1 else set()
+    constrained = [c.metric for c in request.definition.outcome_constraints]
+    rows = complete(request.definition, request.observed)
+    points: Points = space.encode([o.parameters for o in rows])
+    return tuple(
+        standardized(
+            metric,
+            points,
+            [o.metrics[metric] for o in rows],
+            metric in alone,
+            signs.get(metric, 1.0),
+        )
+        for metric in dict.fromkeys([*signs, *constrained])
+    )
+
+
+def _row(objective: Objective, columns: Sequence[Column]) -> tuple[list[float], float]:
+    """Return an objective as weights of the columns, and its threshold in the same units.
+
+    Larger is better; NaN where there is no threshold.
+    """
+    down = -1.0 if objective.minimize else 1.0
+    used = [(c, down * objective.weights.get(c.metric, 0.0) * c.sign) for c in columns]
+    unit = math.hypot(*(weight * c.scale for c, weight in used))
+    if not (math.isfinite(unit) and unit > 0):
+        raise GenerationError(f"the values of {objective.name} are too far apart to compare")
+    row = [weight * c.scale / unit for c, weight in used]
+    if objective.threshold is None:
+        return row, math.nan
+    return row, (down * objective.threshold - sum(w * c.shift for c, w in used)) / unit
+
+
+def _limits(request: GenerationRequest, columns: Sequence[Column]) -> tuple[Limit, ...]:
+    """Return the outcome constraints; a relative one once the status quo is measured."""
+    place = {column.metric: k for k, column in enumerate(columns)}
+    limits = []
+    for constraint in request.definition.outcome_constraints:
+        bound = constraint.limit(request.baseline)
+        if bound is not None:
+            column = columns[place[constraint.metric]]
+            sign = column.sign * (1.0 if constraint.op == "<=" else -1.0)
+            limits.append(Limit(place[constraint.metric], sign, column.standard(bound)))
+    return tuple(limits)
