@@ -29,9 +29,10 @@ os.environ.update(
 
 import scheduler
 from scheduler import candidates
-from scheduler.generation.child import Maker, make
+from scheduler.generation.base import Generator
+from scheduler.generation.child import make
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
-from scheduler.generation.space import GenerationError, Space
+from scheduler.generation.space import GenerationError
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes, ExperimentState, evolve
 from scheduler.model.observation import MeasuredArms, Observation
@@ -82,7 +83,7 @@ class Schedd:
     def __init__(self, definition: ExperimentDefinition) -> None:
         self.state = ExperimentState(definition)
         self.notes: list[str] = []
-        self._makers: dict[str, Maker] = {}
+        self._makers: dict[str, Generator] = {}
         self._arms: dict[int, Parameters] = {}
         self._measured: dict[int, Mapping[str, tuple[float, float | None]]] = {}
         self._failed: set[int] = set()
@@ -131,17 +132,17 @@ class Schedd:
     def _reply(self, request: GenerationRequest) -> GenerationReply:
         """Return the generator's reply, or Sobol's where it cannot answer, as the worker does."""
         try:
-            return self._maker(request.generator).generate(request)
+            return self._maker(request).generate(request)
         except (GenerationError, MemoryError) as error:
             note = f"{request.generator} cannot answer ({error}); Sobol instead"
         self.notes.append(note)
-        reply = self._maker("sobol").generate(replace(request, generator="sobol"))
-        return replace(reply, note=note)
+        instead = replace(request, generator="sobol", options={})
+        return replace(self._maker(instead).generate(instead), note=note)
 
-    def _maker(self, generator: str) -> Maker:
-        if generator not in self._makers:
-            self._makers[generator] = make(generator, Space(self.state.definition))
-        return self._makers[generator]
+    def _maker(self, request: GenerationRequest) -> Generator:
+        if request.generator not in self._makers:
+            self._makers[request.generator] = make(request)
+        return self._makers[request.generator]
 
 
 def version() -> str:
