@@ -29,17 +29,17 @@ def counts(state: ExperimentState) -> str:
 
 def best_lines(state: ExperimentState) -> list[str]:
     """Return the best arm, or the Pareto front, as lines; say so where nothing is feasible."""
-    definition = state.definition
+    definition, baseline = state.definition, state.baseline
     if not state.outcomes:
         return ["no trial has completed"]
     if len(definition.all_objectives) > 1:
-        front = pareto_front(definition, state.outcomes, state.baseline)
+        front = pareto_front(definition, state.outcomes, baseline)
         return [f"{len(front)} arms on the Pareto front", *map(outcome_line, front)]
-    best = best_outcome(definition, state.outcomes, state.baseline)
+    best = best_outcome(definition, state.outcomes, baseline)
     if best is None:
         constraints = ", ".join(map(str, definition.outcome_constraints))
         return [f"no arm satisfies {constraints}"]
-    infeasible = sum(not is_feasible(definition, o, state.baseline) for o in state.outcomes)
+    infeasible = sum(not is_feasible(definition, o, baseline) for o in state.outcomes)
     lines = [f"best arm {outcome_line(best)}", *sum_line(definition, best)]
     if infeasible:
         lines.append(f"{infeasible} of {len(state.outcomes)} arms break an outcome constraint")
