@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
@@ -10,7 +10,7 @@ from scheduler.model.definition import signature
 from scheduler.model.experiment import STATUS_QUO, Changes, Event, ExperimentState
 from scheduler.model.nodes import SOBOL
 from scheduler.model.observation import Arms, GeneratorRun, MeasuredArms
-from scheduler.model.strategy import nodes_of, turn
+from scheduler.model.strategy import FAST, nodes_of, turn
 from scheduler.model.trial import Arm, Trial
 
 T = TypeVar("T")
@@ -87,6 +87,12 @@ def request(state: ExperimentState, wanted: int, past: Known) -> GenerationReque
         failed=past.failed,
         baseline=state.baseline,
     )
+
+
+def evidence(state: ExperimentState, measured: MeasuredArms) -> GenerationRequest:
+    """Return the request that asks a model about all that was measured, whoever is next."""
+    asked = request(state, 1, Known(measured))
+    return replace(asked, generator=FAST, options={})
 
 
 def needs_data(state: ExperimentState) -> bool:

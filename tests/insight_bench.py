@@ -16,6 +16,7 @@ parameters:
   - {name: n, type: range, parameter_type: int, bounds: [1, 9]}
 objective: "-loss"
 outcome_constraints: ["size <= 30"]
+metrics: {loss: {}, size: {sem: 0}}
 status_quo: {parameters: {x: 0.5, n: 3}}
 generation_strategy: {nodes: [{generator: sobol, num_trials: 4}, {generator: botorch}]}
 trials: {total_trials: 8, max_pending_trials: 2}

@@ -1,4 +1,4 @@
-"""The verbs that show: status, trials, trial, best, events."""
+"""The verbs that show what is stored: status, trials, trial, events."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -7,10 +7,9 @@ from dataclasses import asdict
 import click
 
 from scheduler.cli import common, text, views
-from scheduler.cli.summary import best_lines, counts
+from scheduler.cli.summary import best_lines, best_outcomes, counts
 from scheduler.jobs import tasks_of
 from scheduler.log import words
-from scheduler.model.best import best_outcome, pareto_front
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
 from scheduler.model.trial import Trial, TrialStatus
@@ -95,26 +94,6 @@ def trial(index: int, experiment: str | None, storage: str | None, as_json: bool
         common.print_json(_whole_trial(found))
     else:
         click.echo("\n".join(_trial_lines(found)))
-
-
-@click.command()
-@common.name_argument
-@common.storage_option
-@common.json_option
-def best(name: str | None, storage: str | None, as_json: bool) -> None:
-    """Show the best arm found so far.
-
-    By observed means, among the arms that satisfy every outcome constraint; with several
-    objectives the Pareto front. As JSON always a list, empty where no arm is feasible.
-    """
-    store, experiment = common.find(storage, name)
-    state = store.peek(experiment)
-    if as_json:
-        common.print_json(_best_views(store, experiment, state))
-        return
-    click.echo("\n".join(best_lines(state)))
-    for view in _best_views(store, experiment, state):
-        click.echo(f"{view['name']}: {text.parameters(view['parameters'])}")
 
 
 @click.command()
@@ -248,8 +227,7 @@ def _trial_lines(found: common.Found) -> Iterator[str]:
     else:
         yield f"  {text.awaits(t, time.time())}"
     for arm in t.arms:
-        weight = "" if arm.weight == 1 else f" (weight {arm.weight:.4g})"
-        yield f"  arm {arm.name}{weight}: {text.parameters(arm.parameters)}"
+        yield f"  arm {arm.name}: {text.parameters(arm.parameters)}"
         for metric, o in record.metrics.get(arm.name, {}).items():
             yield f"    {metric} = {text.measured(o)}"
     yield f"  arms by {record.generator or 'a person'}"
@@ -267,14 +245,9 @@ def _trial_lines(found: common.Found) -> Iterator[str]:
 
 
 def _best_views(store: Store, experiment: Experiment, state: ExperimentState) -> list[views.View]:
-    definition, baseline = state.definition, state.baseline
-    if len(definition.all_objectives) > 1:
-        outcomes = pareto_front(definition, state.outcomes, baseline)
-    else:
-        one = best_outcome(definition, state.outcomes, baseline)
-        outcomes = [one] if one else []
+    """Return the best arm, or the Pareto front, by what was observed."""
     found = []
-    for outcome in outcomes:
+    for outcome in best_outcomes(state):
         record = read.trial(store, experiment.id, outcome.trial_index)
         assert record is not None
         arm = next(a for a in record.trial.arms if a.name == outcome.arm_name)

@@ -27,20 +27,29 @@ def counts(state: ExperimentState) -> str:
     return f"{tally.created} trials ({', '.join(parts)})" if parts else f"{tally.created} trials"
 
 
+def best_outcomes(state: ExperimentState) -> list[Outcome]:
+    """Return the best outcome, or the Pareto front, by what was observed: no model is fitted."""
+    definition = state.definition
+    if len(definition.all_objectives) > 1:
+        return pareto_front(definition, state.outcomes, state.baseline)
+    best = best_outcome(definition, state.outcomes, state.baseline)
+    return [best] if best else []
+
+
 def best_lines(state: ExperimentState) -> list[str]:
-    """Return the best arm, or the Pareto front, as lines; say so where nothing is feasible."""
-    definition, baseline = state.definition, state.baseline
+    """Return the best arm, or the Pareto front, as observed; say so where nothing is feasible."""
+    definition = state.definition
     if not state.outcomes:
         return ["no trial has completed"]
+    best = best_outcomes(state)
     if len(definition.all_objectives) > 1:
-        front = pareto_front(definition, state.outcomes, baseline)
-        return [f"{len(front)} arms on the Pareto front", *map(outcome_line, front)]
-    best = best_outcome(definition, state.outcomes, baseline)
-    if best is None:
+        front = f"{len(best)} arms on the Pareto front of what was observed"
+        return [front, *map(outcome_line, best)]
+    if not best:
         constraints = ", ".join(map(str, definition.outcome_constraints))
-        return [f"no arm satisfies {constraints}"]
-    infeasible = sum(not is_feasible(definition, o, baseline) for o in state.outcomes)
-    lines = [f"best arm {outcome_line(best)}", *sum_line(definition, best)]
+        return [f"no arm was observed to satisfy {constraints}"]
+    infeasible = sum(not is_feasible(definition, o, state.baseline) for o in state.outcomes)
+    lines = [f"best observed: {outcome_line(best[0])}", *sum_line(definition, best[0])]
     if infeasible:
         lines.append(f"{infeasible} of {len(state.outcomes)} arms break an outcome constraint")
     return lines

@@ -90,6 +90,17 @@ class BotorchGenerator:
             ]
         return found
 
+    def noise(self, request: GenerationRequest) -> Mapping[str, float]:
+        """Return metric -> standard deviation of one observation: given, or inferred.
+
+        Raises GenerationError where there is no model.
+        """
+        try:
+            models = self._posed(request).models
+        except NUMERICAL_TROUBLE as error:
+            raise GenerationError(_said(error)) from error
+        return {m.column.metric: float(m.noise.mean().sqrt()) * m.column.scale for m in models}
+
     def _posed(self, request: GenerationRequest) -> Problem:
         if not self.space.dimension:
             raise GenerationError("no parameter can vary")
