@@ -44,7 +44,8 @@ def load(group: str, name: str, base: type) -> Any:
 
 def _absent(group: str, name: str) -> str:
     known, what = plugins(group), _WORDS[group]
+    there = f"; there is {', '.join(known)}" if known else "; none is installed, not even ours"
     if name in _LATER.get(group, ()):
-        return f"the {what} {name!r} is not implemented yet; there is {', '.join(known) or 'none'}"
-    near = did_you_mean(name, known) or f"; there is {', '.join(known) or 'none'}"
+        return f"the {what} {name!r} is not implemented yet{there}"
+    near = did_you_mean(name, known) or there
     return f"there is no {what} called {name!r}{near}"

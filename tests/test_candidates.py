@@ -6,6 +6,7 @@ from scheduler import candidates
 from scheduler.generation.protocol import GenerationReply, Measured, Proposal
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally
+from scheduler.model.nodes import Traits
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import Arm, Trial, TrialStatus
 
@@ -53,6 +54,48 @@ def test_a_model_is_asked_for_one_trial_and_a_sequence_for_all():
     model = state(observed=3, tally=Tally(generated={0: 3}))
     assert candidates.request(sobol, 4, candidates.Known()).trials == 4
     assert candidates.request(model, 4, candidates.Known()).trials == 1
+
+
+KINDS = {
+    "one that learns": (Traits(), 1, True, True),
+    "one that learns and proposes jointly": (Traits(joint=True), 4, True, True),
+    "one that does not learn": (Traits(learns=False), 4, False, True),
+    "one that never repeats itself": (Traits(learns=False, distinct=True), 4, False, False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_generator_is_asked_as_its_traits_say(kind):
+    traits, trials, data, seen = KINDS[kind]
+    nodes = [{"generator": "mine", "options": {"k": 3}, "num_trials": 9}, {"generator": "sobol"}]
+    tally = Tally(cursors={"sobol": 7, "mine": 2})
+    there = state(definition(nodes), generators={"mine": traits}, tally=tally)
+    made = candidates.request(there, 4, candidates.Known())
+    assert (made.generator, made.trials, made.cursor) == ("mine", trials, 2)
+    assert (made.sobol_cursor, made.options, made.node_trials) == (7, {"k": 3}, 9)
+    assert candidates.needs_data(there) is data
+    assert candidates.needs_seen(there) is seen
+
+
+def test_sobol_in_the_place_of_another_is_asked_as_itself():
+    nodes = [{"generator": "mine", "options": {"k": 3}}]
+    there = state(definition(nodes), tally=Tally(cursors={"sobol": 7, "mine": 2}))
+    made = candidates.request(there, 4, candidates.Known())
+    assert (made.generator, made.trials, made.cursor, made.options) == ("sobol", 4, 7, {})
+
+
+SPENT = {
+    "arms were made": ("grid", False, 0),
+    "the grid is at its end": ("grid", True, 1),
+    "no generator could make another": ("sobol", True, 2),
+}
+
+
+@pytest.mark.parametrize("case", SPENT, ids=str)
+def test_a_node_without_new_arms_gives_way(case):
+    generator, exhausted, nodes = SPENT[case]
+    last = GenerationReply(generator, (), exhausted=exhausted)
+    assert candidates.spent(state(), last) == nodes
 
 
 class Records:

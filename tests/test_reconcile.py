@@ -14,7 +14,7 @@ from scheduler.model.experiment import (
     Verdict,
     evolve,
 )
-from scheduler.model.observation import Observation
+from scheduler.model.observation import Observation, Outcome
 from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
 from scheduler.reconcile import Seen, decide
 
@@ -327,6 +327,36 @@ def test_a_model_is_not_asked_ahead_where_trials_run_one_by_one(pending, wanted)
     )
     there = [trial(i, T.RUNNING) for i in range(pending)]
     assert decide(state(*there, made=made), Seen(), NOW).generate == wanted
+
+
+NODE = {"generator": "sobol", "num_trials": 2, "transition_criteria": {"completed_trials": 2}}
+OVER_TIME = {
+    "what is missing, and no more": ({}, 1, 0, 1),
+    "a free slot, while completed trials are awaited": ({}, 2, 0, 1),
+    "nothing ahead of need": ({}, 3, 0, 0),
+    "nothing where its own trials fill its slots": ({"max_parallelism": 2}, 2, 0, 0),
+    "nothing where its own candidate waits already": ({}, 2, 1, 0),
+}
+
+
+@pytest.mark.parametrize("case", OVER_TIME, ids=str)
+def test_a_node_whose_trials_are_made_fills_slots_until_it_is_over(case):
+    node, pending, waiting, wanted = OVER_TIME[case]
+    nodes = [{**NODE, **node}, {"generator": "botorch"}]
+    made = definition(generation_strategy={"nodes": nodes})
+    there = [trial(i, T.RUNNING) for i in range(pending)]
+    there += [trial(pending + i, not_before=NOW + 1) for i in range(waiting)]
+    assert decide(state(*there, made=made), Seen(), NOW).generate == wanted
+
+
+def test_no_more_of_a_node_is_asked_for_than_its_slots_take():
+    nodes = [{"generator": "botorch", "max_parallelism": 1}]
+    made = definition(generation_strategy={"nodes": nodes})
+    outcomes = tuple(Outcome(i, f"{i}_0", {"loss": float(i)}) for i in range(9))
+    there = state(trial(0, T.RUNNING), made=made, outcomes=outcomes)
+    assert decide(there, Seen(), NOW).generate == 1
+    there = state(trial(0, T.RUNNING), trial(1), made=made, outcomes=outcomes)
+    assert decide(there, Seen(), NOW).generate == 0
 
 
 def test_nothing_to_do_changes_nothing():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured
+from scheduler.generation.trust import Trust
 from scheduler.generation.worker import COMMAND, WorkerGenerator
 from scheduler.model.definition import ExperimentDefinition
 
@@ -188,6 +189,28 @@ def test_a_child_that_hangs_is_killed_at_the_deadline(bench):
     each.clock.now = 120.0
     reply = each.take()
     assert reply.note == "botorch failed twice (no answer within 60 s); Sobol instead"
+
+
+def test_a_generator_that_keeps_failing_is_passed_over_more_and_more_often(bench, tmp_path):
+    mark = tmp_path / "asked"
+    body = f"open({str(mark)!r}, 'a').write('x'); sys.exit(1)"
+    each, tries = bench(fake(body)), []
+    for _ in range(12):
+        before = mark.stat().st_size if mark.exists() else 0
+        assert each.answer(asked()).note.endswith("; Sobol instead")
+        tries.append(mark.stat().st_size - before)
+    assert tries == [2, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0]
+    assert each.answer(asked()).note.startswith("botorch failed lately (its process ended with")
+
+
+def test_a_good_answer_makes_up_for_failures():
+    trust = Trust()
+    for _ in range(3):
+        trust.failed("mine", "it died")
+    assert [trust.excuse("mine") for _ in range(4)] == ["it died"] * 3 + [""]
+    trust.answered("mine")
+    trust.failed("mine", "it hung")
+    assert (trust.excuse("mine"), trust.excuse("another")) == ("", "")
 
 
 def test_observations_lengthen_the_deadline_of_a_model(bench):

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from scheduler.generation import wire
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
+from scheduler.generation.trust import Trust
 from scheduler.model.nodes import SOBOL
 
 # -P: a metrics.py or scheduler.py in the user's folder is not taken for ours.
@@ -53,6 +54,7 @@ class WorkerGenerator:
         self._request: GenerationRequest | None = None
         self._attempt: GenerationRequest | None = None
         self._failures: list[str] = []
+        self._trust = Trust()
         self._due = 0.0
         self._number = 0
         self._stillborn = ""
@@ -72,6 +74,9 @@ class WorkerGenerator:
         """Begin on ``request`` and return at once. Not while :attr:`busy`."""
         assert not self.busy
         self._request, self._failures, self._note = request, [], ""
+        if why := self._trust.excuse(request.generator):
+            self._note = f"{request.generator} failed lately ({why}); Sobol instead"
+            request = _of_sobol(request)
         self._begin(request)
 
     def reply(self) -> GenerationReply | str | None:
@@ -91,6 +96,7 @@ class WorkerGenerator:
             return self._failed(str(error))
         if isinstance(answer, str):
             return self._refused(answer)
+        self._trust.answered(self._attempt.generator)
         self._request = self._attempt = None
         return replace(answer, note=self._note) if self._note else answer
 
@@ -127,10 +133,13 @@ class WorkerGenerator:
         if len(self._failures) == 1:
             self._begin(self._attempt)
             return None
+        self._trust.failed(self._attempt.generator, why)
         return self._step_down("failed twice", why)
 
     def _refused(self, why: str) -> str | None:
         """Carry on with Sobol at once: the same question would get the same answer."""
+        assert self._attempt is not None
+        self._trust.answered(self._attempt.generator)
         return self._step_down("cannot answer", why)
 
     def _step_down(self, what: str, why: str) -> str | None:

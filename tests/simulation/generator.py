@@ -7,6 +7,8 @@ from scheduler.generation.protocol import GenerationReply, GenerationRequest, Pr
 from scheduler.model.definition import ExperimentDefinition
 from simulation.faults import Chance
 
+SHELF = [{"x": (2 * k + 1) / 9} for k in range(4)]
+
 
 def sequence(definition: ExperimentDefinition, position: int) -> dict:
     """Return the arm at one position of the sequence."""
@@ -43,7 +45,7 @@ class SimulatedGenerator:
         request, self.request = self.request, None
         if self.chance.strikes("generation_fails"):
             return "the child died"
-        make = model if request.generator == "botorch" else space_filling
+        make = {"botorch": model, "shelf": shelf}.get(request.generator, space_filling)
         return replace(make(request), node=request.node)
 
     def close(self) -> None:
@@ -76,3 +78,10 @@ def model(request: GenerationRequest) -> GenerationReply:
         for k in range(request.arms_per_trial)
     )
     return GenerationReply("botorch", (arms,))
+
+
+def shelf(request: GenerationRequest) -> GenerationReply:
+    """Return what is left of a few arms that a third party wrote down."""
+    used = [dict(p) for p in (*request.seen, *request.pending)]
+    left = [arm for arm in SHELF if arm not in used]
+    return request.reply(left[: request.count], exhausted=len(left) < request.count)

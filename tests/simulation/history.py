@@ -8,6 +8,7 @@ from pathlib import Path
 from scheduler.loop import Loop, World
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Criterion, ExperimentStatus
+from scheduler.model.nodes import Traits
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.engine import StorageError
 from scheduler.storage.lease import LeaseLost
@@ -132,6 +133,7 @@ class History:
             now=lambda: self.chance.now,
             trials_dir=ROOT,
             token=TOKEN,
+            traits={"shelf": Traits(learns=False)},
         )
 
     def _tick(self, driver: Driver) -> None:
@@ -265,7 +267,12 @@ def definition_of(chance: Chance) -> ExperimentDefinition:
         x = {"name": "x", "type": "choice", "values": values}
     batch = rng.choice((1, 1, 1, 2, 3)) if not finite else 1
     strategy = [{"generator": "sobol"}]
-    if not finite and rng.random() < 0.3:
+    drawn = 1.0 if finite else rng.random()
+    if 0.3 <= drawn < 0.45:
+        done = {"completed_trials": 2}
+        node = {"generator": "shelf", "num_trials": 3, "transition_criteria": done}
+        strategy = [node, *strategy]
+    if drawn < 0.3:
         model = {"generator": "botorch", "max_parallelism": rng.choice((None, 1, 2))}
         strategy = [{"generator": "sobol", "num_trials": 3}, model]
     return ExperimentDefinition.model_validate(
