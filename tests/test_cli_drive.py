@@ -46,6 +46,22 @@ def test_plan_is_what_run_then_does_and_leaves_no_trace(tmp_path, json_of, finis
         assert "trial.py" in before["rendered"]
 
 
+def test_plan_and_validate_say_which_generators_take_turns(tmp_path, schedd, monkeypatch):
+    folder = written(tmp_path, TRIAL)
+    nodes = "[{generator: grid, num_trials: 2, options: {levels: 3}}, {generator: random}]"
+    text = "\n".join(
+        f"generation_strategy: {{nodes: {nodes}}}" if "generation_strategy" in line else line
+        for line in (folder / "e.yaml").read_text().splitlines()
+    )
+    (folder / "e.yaml").write_text(text)
+    monkeypatch.chdir(folder)
+    words = "grid until 2 trials are made, then random"
+    assert schedd("validate", "e.yaml")[1].endswith(f"{words}\n")
+    status, out, _ = schedd("plan", "e.yaml", "3")
+    assert (status, out.splitlines()[0]) == (0, f"# generation: {words}")
+    assert out.count("# trial ") == 3
+
+
 def test_plan_of_what_has_ended_says_so(schedd):
     status, out, err = schedd("plan", "small")
     assert (status, out) == (0, "")
