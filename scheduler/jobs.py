@@ -17,7 +17,7 @@ from scheduler.model.definition import Path as KeyPath
 from scheduler.model.parameters import ChoiceParameter, FixedParameter, Parameter
 from scheduler.model.trial import Arm, Trial
 
-PLACES = ("trial_dir", "trial_index", "attempt", "arm", "replicate", "experiment")
+PLACES = ("trial_dir", "trial_index", "attempt", "arm", "weight", "replicate", "experiment")
 """What ``{word}`` in a command or an environment value may name, besides ``{params.x}``."""
 
 _PLACEHOLDER = re.compile(
@@ -84,6 +84,7 @@ def placeholders_of(
         "trial_index": str(trial.index),
         "attempt": str(trial.attempt),
         "arm": place.arm.name,
+        "weight": text_of(place.arm.weight),
         "replicate": str(place.replicate),
         "experiment": definition.name,
     }

@@ -1,11 +1,13 @@
 """From a definition to a stored experiment: new, the same, or with another budget."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.storage.engine import database_path
 from scheduler.storage.store import Experiment, Store
+from scheduler.warm_start import gather
 
 MAY_CHANGE = ("trials", "stopping_criteria", "failures", "missing_metrics", "polling")
 """What a later run of the same experiment may set anew, besides its description and tags."""
@@ -16,15 +18,24 @@ class DefinitionChanged(Exception):
     """The stored experiment differs in what cannot change; the message is for people."""
 
 
-def submit(store: Store, definition: ExperimentDefinition, now: float) -> Experiment:
+def submit(
+    store: Store,
+    definition: ExperimentDefinition,
+    now: float,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Experiment:
     """Return the stored experiment of this name, made or given its new budget.
 
-    Raises :class:`DefinitionChanged` where more than its budget differs, Held where the budget
-    differs and another process drives the experiment.
+    What a new one begins with is read from its sources, and told. Raises
+    :class:`DefinitionChanged` where more than its budget differs, Held where the budget differs
+    and another process drives the experiment, and as :func:`~scheduler.warm_start.gather` does.
     """
     found = store.find(definition.name)
     if found is None:
-        store.create(definition, trials_dir(store.url, definition), now)
+        warm = gather(definition, lambda: store)
+        store.create(definition, trials_dir(store.url, definition), now, warm)
+        for message in warm.messages:
+            tell(f"warm start: {message}")
     else:
         _adjust(store, found, definition, now)
     stored = store.find(definition.name)

@@ -43,7 +43,7 @@ APPENDED = [
     ("trials: {max_concurrent_trials: 3}", "8:10: there is no key 'max_concurrent_trials' "
      "in trials; write trials: {max_pending_trials: N}"),
     # what is to come
-    ("warm_start: []", "8:1: the key 'warm_start' is not implemented yet; remove it"),
+    ("notifications: []", "8:1: the key 'notifications' is not implemented yet; remove it"),
     ("failures: {log_policies: []}", "8:12: the key 'log_policies' in failures is not "
      "implemented yet; remove it"),
     ("stopping_criteria:\n  max_cost: {gpu_hours: 4}", "9:3: the key 'max_cost' in "

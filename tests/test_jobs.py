@@ -59,6 +59,7 @@ def test_a_single_task_has_the_folder_of_its_attempt():
         "SCHEDD_TRIAL_INDEX": "3",
         "SCHEDD_ATTEMPT": "2",
         "SCHEDD_ARM": "3_0",
+        "SCHEDD_WEIGHT": "1.0",
         "SCHEDD_REPLICATE": "0",
         "SCHEDD_EXPERIMENT": "e",
     }

@@ -1,17 +1,21 @@
 """The benchmark of generation measures what it says: problems, regret, files, arithmetic."""
 
+import json
 import math
+import subprocess
 
 import numpy as np
 import pytest
-from benchmarks.quality import report, results
-from benchmarks.quality.design import SIZE, design, holds
+from benchmarks.quality import report, results, slots
+from benchmarks.quality.design import SIZE, design, points
 from benchmarks.quality.development import DEVELOPMENT
+from benchmarks.quality.latency import told
 from benchmarks.quality.ours import Schedd, definition_of
-from benchmarks.quality.problem import Problem, Regret, hypervolume
+from benchmarks.quality.problem import Problem, Regret, holds, hypervolume
 from benchmarks.quality.problems import PROBLEMS, by_name, floats
 from benchmarks.quality.simulate import play
 
+from scheduler import candidates
 from scheduler.model.strategy import nodes_of
 
 ALL = [*PROBLEMS, *DEVELOPMENT]
@@ -182,7 +186,7 @@ def test_a_space_that_is_used_up_ends_a_run():
 @pytest.mark.parametrize("problem", PROBLEMS, ids=named)
 def test_schedd_begins_with_the_design_that_peers_are_given(problem):
     definition = definition_of(problem, seed=3)
-    assert nodes_of(definition)[0].num_trials >= SIZE
+    assert nodes_of(definition)[0].trials >= SIZE
     system = Schedd(definition)
     for arm in design(problem, seed=3):
         index, own = system.ask()
@@ -257,4 +261,32 @@ def test_a_report_shows_each_system_with_quartiles_and_the_share_in_the_basin(tm
     arguments = ["--ours", "mine", "--path", str(path), "--problems", "branin", "--modes", "seq"]
     assert report.main(arguments) in (0, 1)
     (row,) = (r.split() for r in capsys.readouterr().out.splitlines() if "mine" in r and "%" in r)
-    assert row == ["mine", "3", "0.02", "0.015", "inf", "67%", "0.02", "0.100"]
+    assert row[:8] == ["mine", "3", "0.02", "0.015", "inf", "67%", "0.02", "0.100"]
+    assert row[8:] == ["(3", "of", "older", "code)"]
+
+
+def test_latency_is_measured_behind_the_start_with_as_many_observations_as_said():
+    problem = by_name()["hartmann6"]
+    system = told("schedd", problem, 10)
+    for arm in points(problem, 0, 10):
+        system.tell(system.attach(arm), problem.function(arm))
+    assert len(system.state.outcomes) == 10
+    assert candidates.next_generator(system.state) == "botorch"
+
+
+def test_slots_that_wait_are_not_busy():
+    even = [(float(5 * k), 5.0 * k + 5) for k in range(4) for _ in range(2)]
+    assert slots.busy(even, 2) == 1.0
+    assert slots.longest_gap(even, 2) == 0.0
+    waiting = [(0.0, 5.0), (0.0, 5.0), (6.0, 11.0), (7.0, 12.0), (12.0, 17.0)]
+    assert slots.busy(waiting, 2) == pytest.approx((5 + 5 + 5 + 5) / 24)
+    assert slots.longest_gap(waiting, 2) == 2.0
+
+
+def test_the_job_of_the_slots_says_when_it_ran_and_what_came_out(tmp_path):
+    log, result = tmp_path / "log", tmp_path / "result.json"
+    command = ["sh", "-c", slots.JOB, "job", "0", log, result, "0.3", "0.6"]
+    subprocess.run(command, check=True)
+    ((start, end),) = slots.spans(log)
+    assert start <= end
+    assert json.loads(result.read_text()) == {"y": 0.06}

@@ -180,3 +180,16 @@ def test_a_strategy_in_words():
     assert describe(definition([*nodes, {"generator": "sobol"}])) == (
         "grid until 4 trials are made and 3 have completed and 5 arms are measured, then sobol"
     )
+
+
+@pytest.mark.parametrize(("transferred", "start"), [(0, 10), (1, 9), (4, 6), (500, 5)])
+def test_arms_that_were_measured_elsewhere_shorten_the_start(transferred, start):
+    made = definition(parameters=[{**X, "name": name} for name in "abcde"])
+    state = ExperimentState(made, transferred=transferred, tally=Tally(created=1))
+    assert turn(state).missing == start
+
+
+def test_arms_that_were_measured_elsewhere_are_enough_for_a_model():
+    made = definition([{"generator": "botorch"}])
+    assert turn(ExperimentState(made, transferred=1)).generator == "sobol"
+    assert turn(ExperimentState(made, transferred=50)).generator == "botorch"

@@ -12,6 +12,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentStatus
 from scheduler.model.strategy import describe
 from scheduler.model.trial import Trial
+from scheduler.model.warm_start import NOTHING, Gathered
 from scheduler.storage.read import TrialRecord
 
 BAD_INPUT = 2
@@ -20,26 +21,33 @@ BAD_INPUT = 2
 @click.command()
 @click.argument("file", type=click.Path())
 @click.option("--deep", is_flag=True, help="Propose one arm and render its trial as well.")
+@common.storage_option
 @common.json_option
 @click.pass_context
-def validate(ctx: click.Context, file: str, deep: bool, as_json: bool) -> None:
+def validate(
+    ctx: click.Context, file: str, deep: bool, storage: str | None, as_json: bool
+) -> None:
     """Check an experiment's file; change nothing.
 
-    Exit status 2, and a line for each mistake with its place, where something is wrong.
+    Exit status 2, and a line for each mistake with its place, where something is wrong. The
+    sources of a warm start are read as well.
     """
     try:
         definition = common.load(file)
+        url = common.storage_url(storage, definition)
+        warm = _sources(definition, url)
     except ConfigError as error:
         if not as_json:
             raise
         common.print_json([_mistake_view(m.message, m.line, m.column) for m in error.mistakes])
         ctx.exit(BAD_INPUT)
     if deep:
-        _try_out(definition)
+        _try_out(definition, url)
     if as_json:
         common.print_json([])
         return
     click.echo(f"{file}: {_described(definition)}")
+    _tell(warm)
 
 
 @click.command()
@@ -99,6 +107,7 @@ def plan(name: str, count: int, storage: str | None, as_json: bool) -> None:
         outlook = forecast.of_definition(definition, common.storage_url(storage, definition))
     else:
         outlook = forecast.of_stored(*common.find(storage, name))
+    _tell(outlook.warm)
     state = outlook.state
     ended = state.stop is not None or state.status is not ExperimentStatus.RUNNING
     trials = [] if ended else forecast.next_trials(outlook, count)
@@ -117,11 +126,23 @@ def plan(name: str, count: int, storage: str | None, as_json: bool) -> None:
         click.echo(f"nothing would be deployed for {state.definition.name}: {why}", err=True)
 
 
-def _try_out(definition: ExperimentDefinition) -> None:
+def _sources(definition: ExperimentDefinition, url: str) -> Gathered:
+    """Read what a new experiment would begin with; one that is stored reads nothing again."""
+    from scheduler.cli import forecast
+
+    return forecast.of_definition(definition, url).warm if definition.warm_start else NOTHING
+
+
+def _tell(warm: Gathered) -> None:
+    for message in warm.messages:
+        click.echo(f"warm start: {message}", err=True)
+
+
+def _try_out(definition: ExperimentDefinition, url: str) -> None:
     """Propose one arm and render its trial. Raises Refused."""
     from scheduler.cli import forecast
 
-    outlook = forecast.of_new(definition, Path(f"{definition.name}.trials").absolute())
+    outlook = forecast.of_new(definition, url)
     trials = list(forecast.next_trials(outlook, outlook.state.tally.created + 1))
     if not trials:
         raise Refused("the search space holds no arm")

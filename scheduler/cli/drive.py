@@ -41,7 +41,7 @@ def run(file: str, storage: str | None) -> None:
     """
     definition = common.load(file)
     store = Store.open(common.storage_url(storage, definition), create=True)
-    experiment = submit(store, definition, time.time())
+    experiment = submit(store, definition, time.time(), lambda text: click.echo(text, err=True))
     _drive(store, experiment, take(store, experiment))
 
 

@@ -9,6 +9,7 @@ from scheduler.plugins import RegistryError
 from scheduler.storage.engine import StorageError
 from scheduler.storage.lease import Held, LeaseLost
 from scheduler.submit import DefinitionChanged
+from scheduler.warm_start import NoSource
 
 ENDED_BY_FAILURES = 1
 BAD_INPUT = 2
@@ -21,6 +22,7 @@ STORAGE = 78
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ConfigError, BAD_INPUT),
     (DefinitionChanged, BAD_INPUT),
+    (NoSource, BAD_INPUT),
     (RegistryError, BAD_INPUT),
     (Held, HELD),
     (LeaseLost, LOST),

@@ -14,12 +14,16 @@ from scheduler.generation.worker import WorkerGenerator
 from scheduler.jobs import job_of
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally, evolve
+from scheduler.model.observation import Arms, MeasuredArms
+from scheduler.model.pooling import pooled
 from scheduler.model.strategy import is_exhausted
 from scheduler.model.trial import Trial, TrialStatus
+from scheduler.model.warm_start import NOTHING, Gathered, complete
 from scheduler.storage.engine import database_path
 from scheduler.storage.journal import ExperimentRecords
 from scheduler.storage.store import Experiment, Store, first_trials
 from scheduler.submit import changes, trials_dir
+from scheduler.warm_start import gather
 
 NO_TOKEN = "0" * 8
 """Stands in the names of jobs where the experiment's own token is not drawn yet."""
@@ -33,9 +37,29 @@ class Outlook:
 
     state: ExperimentState
     trials_dir: Path
+    records: candidates.Records
     token: str = NO_TOKEN
-    records: ExperimentRecords | None = None
-    """``None``: it was never run."""
+    warm: Gathered = NOTHING
+    """What a new experiment would begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecords:
+    """The records of an experiment that was never run: what it would begin with."""
+
+    warm: Gathered
+
+    def measured(self) -> MeasuredArms:
+        """Return (parameters, metrics) of the arms that were measured elsewhere."""
+        return pooled(tuple((arm.parameters, arm.metrics) for arm in self.warm.arms))
+
+    def failed(self) -> Arms:
+        """Return nothing: no arm has failed here."""
+        return ()
+
+    def arms(self) -> Arms:
+        """Return nothing: what was made is pending."""
+        return ()
 
 
 def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
@@ -49,16 +73,21 @@ def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
         if found is not None:
             changes(found.definition, definition)
             return of_stored(store, found)
-    return of_new(definition, trials_dir(url, definition))
+    return of_new(definition, url)
 
 
-def of_new(definition: ExperimentDefinition, root: Path) -> Outlook:
-    """Return the outlook of an experiment that was never run."""
+def of_new(definition: ExperimentDefinition, url: str) -> Outlook:
+    """Return the outlook of an experiment that was never run; raises as ``gather`` does."""
+    warm = gather(definition, lambda: Store.open(url))
     trials = first_trials(definition, 0.0)
-    active = {trial.index: trial for trial in trials}
-    traits, tally = registry.traits_of(definition), Tally(created=len(trials))
-    state = ExperimentState(definition, active=active, tally=tally, generators=traits)
-    return Outlook(state, root)
+    state = ExperimentState(
+        definition,
+        active={trial.index: trial for trial in trials},
+        tally=Tally(created=len(trials)),
+        generators=registry.traits_of(definition),
+        transferred=complete(warm.arms, definition.required_metrics),
+    )
+    return Outlook(state, trials_dir(url, definition), NewRecords(warm), warm=warm)
 
 
 def of_stored(store: Store, experiment: Experiment) -> Outlook:
@@ -66,7 +95,7 @@ def of_stored(store: Store, experiment: Experiment) -> Outlook:
     traits = registry.traits_of(experiment.definition)
     state = replace(store.peek(experiment), generators=traits)
     records = ExperimentRecords(store, experiment)
-    return Outlook(state, experiment.trials_dir, experiment.token, records)
+    return Outlook(state, experiment.trials_dir, records, experiment.token)
 
 
 def next_trials(outlook: Outlook, count: int) -> Iterator[Trial]:
@@ -100,8 +129,7 @@ def _proposed(outlook: Outlook) -> Iterator[Trial]:
     generator = WorkerGenerator(wake.set)
     try:
         while True:
-            records = outlook.records
-            known = candidates.known(state, records) if records else candidates.Known()
+            known = candidates.known(state, outlook.records)
             reply = _reply(generator, wake, candidates.request(state, 1, known))
             arrived = candidates.arrivals(state, reply, 0.0)
             yield from arrived.trials

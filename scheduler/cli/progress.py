@@ -51,8 +51,9 @@ class Best:
         """Return it in words; empty where there is none to speak of."""
         if len(state.definition.all_objectives) > 1 or not state.outcomes:
             return ""
-        if self._baseline != state.baseline:
-            self._outcome, self._looked, self._baseline = None, 0, state.baseline
+        baseline = state.baseline
+        if self._baseline != baseline:
+            self._outcome, self._looked, self._baseline = None, 0, baseline
         known = [self._outcome] if self._outcome else []
         new = state.outcomes[self._looked :]
         self._outcome = best_outcome(state.definition, [*known, *new], self._baseline)

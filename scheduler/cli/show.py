@@ -227,7 +227,8 @@ def _trial_lines(found: common.Found) -> Iterator[str]:
     else:
         yield f"  {text.awaits(t, time.time())}"
     for arm in t.arms:
-        yield f"  arm {arm.name}: {text.parameters(arm.parameters)}"
+        weight = "" if arm.weight == 1 else f" (weight {arm.weight:.4g})"
+        yield f"  arm {arm.name}{weight}: {text.parameters(arm.parameters)}"
         for metric, o in record.metrics.get(arm.name, {}).items():
             yield f"    {metric} = {text.measured(o)}"
     yield f"  arms by {record.generator or 'a person'}"

@@ -29,16 +29,16 @@ def counts(state: ExperimentState) -> str:
 
 def best_outcomes(state: ExperimentState) -> list[Outcome]:
     """Return the best outcome, or the Pareto front, by what was observed: no model is fitted."""
-    definition = state.definition
+    definition, baseline = state.definition, state.baseline
     if len(definition.all_objectives) > 1:
-        return pareto_front(definition, state.outcomes, state.baseline)
-    best = best_outcome(definition, state.outcomes, state.baseline)
+        return pareto_front(definition, state.outcomes, baseline)
+    best = best_outcome(definition, state.outcomes, baseline)
     return [best] if best else []
 
 
 def best_lines(state: ExperimentState) -> list[str]:
     """Return the best arm, or the Pareto front, as observed; say so where nothing is feasible."""
-    definition = state.definition
+    definition, baseline = state.definition, state.baseline
     if not state.outcomes:
         return ["no trial has completed"]
     best = best_outcomes(state)
@@ -48,7 +48,7 @@ def best_lines(state: ExperimentState) -> list[str]:
     if not best:
         constraints = ", ".join(map(str, definition.outcome_constraints))
         return [f"no arm was observed to satisfy {constraints}"]
-    infeasible = sum(not is_feasible(definition, o, state.baseline) for o in state.outcomes)
+    infeasible = sum(not is_feasible(definition, o, baseline) for o in state.outcomes)
     lines = [f"best observed: {outcome_line(best[0])}", *sum_line(definition, best[0])]
     if infeasible:
         lines.append(f"{infeasible} of {len(state.outcomes)} arms break an outcome constraint")

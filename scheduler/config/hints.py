@@ -122,7 +122,6 @@ NOT_YET = frozenset(
         "parameters.is_task",
         "parameters.target_value",
         "parameters.digits",
-        "warm_start",
         "early_stopping_strategy",
         "early_stopping",
         "logs",

@@ -81,14 +81,16 @@ def _definition(
 
 
 def _resolve_folders(data: Any, folder: Path) -> None:
-    """Make ``runner.workdir`` and ``runner.trials_dir`` absolute, the first also by default."""
-    runner = data.get("runner") if isinstance(data, dict) else None
-    if not isinstance(runner, dict):
-        return
-    runner.setdefault("workdir", str(folder))
-    for key in ("workdir", "trials_dir"):
-        if isinstance(runner.get(key), str):
-            runner[key] = os.path.normpath(folder / Path(runner[key]).expanduser())
+    """Make the paths of the file absolute; ``runner.workdir`` is its folder by default."""
+    data = data if isinstance(data, dict) else {}
+    runner, sources = data.get("runner"), data.get("warm_start")
+    places = [(source, "csv") for source in (sources if isinstance(sources, list) else [])]
+    if isinstance(runner, dict):
+        runner.setdefault("workdir", str(folder))
+        places += [(runner, "workdir"), (runner, "trials_dir")]
+    for mapping, key in places:
+        if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
+            mapping[key] = os.path.normpath(folder / Path(mapping[key]).expanduser())
 
 
 def _further(

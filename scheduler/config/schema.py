@@ -6,7 +6,7 @@ from scheduler.model.definition import ExperimentDefinition
 
 _TEXT_FORMS = {
     "Objective": "'-loss' minimizes, 'accuracy' maximizes, '-loss + 0.5 * accuracy' a sum",
-    "OutcomeConstraint": "for example 'latency_ms <= 50', 'memory <= 1.1 * baseline', 'acc >= -5%'",
+    "OutcomeConstraint": "such as 'latency_ms <= 50', 'memory <= 1.1 * baseline', 'acc >= -5%'",
     "ParameterConstraint": "for example '2 * warmup <= epochs'",
 }
 

@@ -76,7 +76,7 @@ class WorkerGenerator:
         self._request, self._failures, self._note = request, [], ""
         if why := self._trust.excuse(request.generator):
             self._note = f"{request.generator} failed lately ({why}); Sobol instead"
-            request = _of_sobol(request)
+            request = of_sobol(request)
         self._begin(request)
 
     def reply(self) -> GenerationReply | str | None:
@@ -149,11 +149,11 @@ class WorkerGenerator:
             self._request = self._attempt = None
             return f"{self._note}; {said}" if self._note else said
         self._note, self._failures = f"{said}; Sobol instead", []
-        self._begin(_of_sobol(self._attempt))
+        self._begin(of_sobol(self._attempt))
         return None
 
 
-def _of_sobol(request: GenerationRequest) -> GenerationRequest:
+def of_sobol(request: GenerationRequest) -> GenerationRequest:
     """Return ``request`` as Sobol is asked in the place of a generator that failed."""
     cursor = request.sobol_cursor
     return replace(request, generator=SOBOL, cursor=cursor, options={}, observed=(), failed=())

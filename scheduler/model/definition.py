@@ -15,6 +15,7 @@ from scheduler.model.constraints import ParameterConstraint
 from scheduler.model.nodes import GenerationStrategy
 from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
 from scheduler.model.parameters import Parameter, RangeParameter
+from scheduler.model.warm_start import WarmStart
 
 SCHEMA: Literal["schedd/v1"] = "schedd/v1"
 
@@ -178,6 +179,7 @@ class ExperimentDefinition(Model):
     outcome_constraints: tuple[OutcomeConstraint, ...] = ()
     status_quo: StatusQuo | None = None
     arms: tuple[NamedArm, ...] = ()
+    warm_start: tuple[WarmStart, ...] = ()
     metrics: dict[str, MetricSpec] = Field(default_factory=dict)
     missing_metrics: MissingMetrics = MissingMetrics()
     generation_strategy: GenerationStrategy = GenerationStrategy()
@@ -194,7 +196,7 @@ class ExperimentDefinition(Model):
 
     @model_validator(mode="after")
     def _check(self) -> "ExperimentDefinition":
-        others = (_check_outcomes, _check_arms, _check_strategy)
+        others = (_check_outcomes, _check_arms, _check_warm_start, _check_strategy)
         problems = list(_check_space(self))  # the others rely on a sound space
         problems = problems or [problem for check in others for problem in check(self)]
         if problems:
@@ -337,6 +339,21 @@ def _check_arms(d: ExperimentDefinition) -> Iterable[Problem]:
             d.admit(parameters)
         except ValueError as error:
             yield path, str(error)
+
+
+def _check_warm_start(d: ExperimentDefinition) -> Iterable[Problem]:
+    for i, source in enumerate(d.warm_start):
+        if source.experiment == d.name and source.storage is None:
+            yield ("warm_start", i, "experiment"), f"{d.name} cannot begin with its own arms"
+        for name, value in source.defaults.items():
+            path = ("warm_start", i, "defaults", name)
+            if name not in d.by_name:
+                yield path, f"{name!r} is not a parameter{did_you_mean(name, d.by_name)}"
+                continue
+            try:
+                d.by_name[name].cast(value)
+            except ValueError as error:
+                yield path, str(error)
 
 
 def _check_strategy(d: ExperimentDefinition) -> Iterable[Problem]:

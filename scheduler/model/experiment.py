@@ -8,6 +8,7 @@ from enum import StrEnum
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.nodes import Traits
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
+from scheduler.model.pooling import average_of_each
 from scheduler.model.trial import Trial, TrialStatus
 
 
@@ -139,6 +140,8 @@ class ExperimentState:
     tally: Tally = Tally()
     outcomes: Sequence[Outcome] = ()
     """Of completed trials, in order of completion."""
+    transferred: int = 0
+    """How many arms were measured elsewhere, with all the metrics that are needed here."""
     seconds: float = 0.0
     """How long the experiment has been driven, all resumes together."""
 
@@ -148,11 +151,17 @@ class ExperimentState:
         return sum(trial.status.is_pending for trial in self.active.values())
 
     @property
+    def observed(self) -> int:
+        """How many observations of arms a model could learn from."""
+        return len(self.outcomes) + self.transferred
+
+    @property
     def baseline(self) -> Mapping[str, float] | None:
-        """Return the status quo's means once it has completed: it is trial 0."""
+        """Return the status quo's means over all its trials: trial 0, and every batch trial."""
         if self.definition.status_quo is None:
             return None
-        return next((o.means for o in self.outcomes if o.arm_name == STATUS_QUO), None)
+        found = (o.means for o in self.outcomes if o.arm_name == STATUS_QUO)
+        return average_of_each(found) or None
 
 
 STATUS_QUO = "status_quo"

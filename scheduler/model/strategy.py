@@ -34,8 +34,11 @@ class Turn:
         return self.generator != self.node.generator
 
 
-def nodes_of(definition: ExperimentDefinition) -> tuple[GenerationNode, ...]:
-    """Return the strategy's nodes: those that are written, or those its method stands for."""
+def nodes_of(definition: ExperimentDefinition, transferred: int = 0) -> tuple[GenerationNode, ...]:
+    """Return the strategy's nodes: those that are written, or those its method stands for.
+
+    ``transferred``: how many arms were measured elsewhere, before the experiment began.
+    """
     strategy = definition.generation_strategy
     if strategy.nodes:
         return strategy.nodes
@@ -44,7 +47,7 @@ def nodes_of(definition: ExperimentDefinition) -> tuple[GenerationNode, ...]:
     if strategy.method is None and _all_will_be_tried(definition):
         return (GenerationNode(generator="grid"),)
     model = QUALITY if strategy.method == "quality" else FAST
-    start = GenerationNode(generator=SOBOL, num_trials=_start(definition))
+    start = GenerationNode(generator=SOBOL, num_trials=_start(definition, transferred))
     return (start, GenerationNode(generator=model))
 
 
@@ -57,29 +60,30 @@ def _all_will_be_tried(definition: ExperimentDefinition) -> bool:
     )
 
 
-def _start(definition: ExperimentDefinition) -> int:
+def _start(definition: ExperimentDefinition, transferred: int) -> int:
     """Return how many trials fill the space before a model takes over.
 
     Two arms for each parameter that can vary, at least 5 and at most a third of the budget. Arms
-    that a user has written count, but half of these trials are made whatever was written.
+    that a user has written and arms that were measured elsewhere count, but half of these trials
+    are made whatever there is.
     """
     free = sum(p.cardinality > 1 for p in definition.parameters)
     size = definition.trials.batch_size
     arms = max(5, min(2 * free, definition.trials.total_trials * size // 3))
-    written = len(definition.arms) + (definition.status_quo is not None)
-    return math.ceil(max(arms - written, arms // 2) / size)
+    there = len(definition.arms) + (definition.status_quo is not None) + transferred
+    return math.ceil(max(arms - there, arms // 2) / size)
 
 
 def turn(state: ExperimentState) -> Turn:
     """Return whose turn it is in ``state``."""
-    nodes = nodes_of(state.definition)
+    nodes = nodes_of(state.definition, state.transferred)
     last = len(nodes) - 1
     index = min(max((state.spent_nodes, *state.tally.generated)), last)  # nobody comes back
     while index < last and _is_over(nodes[index], index, state):
         index += 1
     node = nodes[index]
     traits = traits_of(node.generator, state)
-    enough = len(state.outcomes) >= traits.min_observations
+    enough = state.observed >= traits.min_observations
     missing = _missing(node, index, state) if index < last else None
     return Turn(index, node, node.generator if enough else SOBOL, traits, missing)
 
@@ -105,7 +109,7 @@ def _is_over(node: GenerationNode, index: int, state: ExperimentState) -> bool:
     return (
         (node.trials or 0) <= tally.generated.get(index, 0)
         and (criteria.completed_trials or 0) <= tally.completed.get(index, 0)
-        and (criteria.observations or 0) <= len(state.outcomes)
+        and (criteria.observations or 0) <= state.observed
     )
 
 

@@ -52,12 +52,13 @@ def _goal(state: ExperimentState, new: Sequence[Outcome]) -> Verdict | None:
         return None
     objective = state.definition.goal_objective
     assert objective is not None
+    baseline = state.baseline
     # With the status quo's values, arms that completed before it may turn out to be feasible.
     for outcome in state.outcomes if any(o.arm_name == STATUS_QUO for o in new) else new:
         value = objective.value(outcome.means)
         if value is None or objective.better(goal.value, value):
             continue
-        if is_feasible(state.definition, outcome, state.baseline):
+        if is_feasible(state.definition, outcome, baseline):
             message = f"arm {outcome.arm_name} reached {objective.name} = {value:g}"
             return Verdict(Criterion.GOAL, message, drain=False)
     return None

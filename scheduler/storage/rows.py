@@ -8,6 +8,7 @@ from typing import Any
 from scheduler.model.experiment import Criterion, Event, Verdict
 from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
+from scheduler.model.warm_start import Transferred
 
 Row = Mapping[Any, Any]
 
@@ -77,6 +78,23 @@ def arm_rows(experiment_id: int, trial: Trial) -> list[dict[str, Any]]:
 def arm_of(row: Row) -> Arm:
     """Return the arm of a row."""
     return Arm(row["name"], json.loads(row["parameters"]), row["weight"])
+
+
+def transferred_row(experiment_id: int, position: int, arm: Transferred) -> dict[str, Any]:
+    """Return the row of an arm that was measured elsewhere."""
+    return {
+        "experiment_id": experiment_id,
+        "position": position,
+        "source": arm.source,
+        "parameters": json.dumps(dict(arm.parameters), allow_nan=False),
+        "metrics": to_json(dict(arm.metrics)),
+    }
+
+
+def transferred_of(row: Row) -> Transferred:
+    """Return the arm of a row."""
+    metrics = {name: (mean, sem) for name, (mean, sem) in json.loads(row["metrics"]).items()}
+    return Transferred(row["source"], json.loads(row["parameters"]), metrics)
 
 
 def generator_run_row(experiment_id: int, run: GeneratorRun) -> dict[str, Any]:

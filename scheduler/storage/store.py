@@ -33,7 +33,9 @@ from scheduler.model.experiment import (
     Verdict,
 )
 from scheduler.model.observation import Arms, MeasuredArms, Outcome
+from scheduler.model.pooling import pooled
 from scheduler.model.trial import ARMS_OWN, FINAL, Arm, Trial, TrialStatus
+from scheduler.model.warm_start import NOTHING, Gathered, Transferred, complete
 from scheduler.storage import lease as leases
 from scheduler.storage import rows, schema
 from scheduler.storage.engine import database_path, open_engine, translated
@@ -68,10 +70,22 @@ class Store:
         """Close all connections."""
         self.engine.dispose()
 
-    def create(self, definition: ExperimentDefinition, trials_dir: Path, now: float) -> None:
-        """Store a new experiment with its status quo and hand-written arms as first trials."""
+    def create(
+        self,
+        definition: ExperimentDefinition,
+        trials_dir: Path,
+        now: float,
+        warm: Gathered = NOTHING,
+    ) -> None:
+        """Store a new experiment with its status quo and hand-written arms as first trials.
+
+        ``warm``: the arms that it begins with, measured elsewhere.
+        """
         trials = first_trials(definition, now)
-        event = Event(now, "experiment_created", f"{definition.name}: {len(trials)} arms given")
+        events = [
+            Event(now, "experiment_created", f"{definition.name}: {len(trials)} arms given"),
+            *(Event(now, "warm_start", message) for message in warm.messages),
+        ]
         with self.writing() as connection:
             values = {
                 "name": definition.name,
@@ -83,8 +97,11 @@ class Store:
             }
             result = connection.execute(insert(schema.experiment), values)
             (experiment_id,) = result.inserted_primary_key or (0,)
-            changes = Changes(trials=tuple(trials), events=(event,))
+            changes = Changes(trials=tuple(trials), events=tuple(events))
             write(connection, int(experiment_id), changes, created=0)
+            arms = [rows.transferred_row(experiment_id, i, a) for i, a in enumerate(warm.arms)]
+            if arms:
+                connection.execute(insert(schema.warm_start), arms)
 
     def find(self, name: str) -> Experiment | None:
         """Return an experiment by name."""
@@ -207,7 +224,18 @@ class Store:
             return tuple(map(json.loads, connection.execute(query).scalars()))
 
     def measured(self, experiment_id: int) -> MeasuredArms:
-        """Return (parameters, metric -> (mean, standard error)) of completed arms, in order."""
+        """Return (parameters, metric -> (mean, standard error)) of measured arms, in order.
+
+        Each arm once, however often it was measured: those of the warm start first, then those of
+        the experiment's own trials.
+        """
+        with self.reading() as connection:
+            prior = _transferred(connection, experiment_id)
+        elsewhere = tuple((arm.parameters, arm.metrics) for arm in prior)
+        return pooled(elsewhere + self.measured_here(experiment_id))
+
+    def measured_here(self, experiment_id: int) -> MeasuredArms:
+        """Return the same of the experiment's own trials alone."""
         a, o = schema.arm.c, schema.observation.c
         same = and_(
             a.experiment_id == o.experiment_id,
@@ -227,7 +255,7 @@ class Store:
                 if key not in found:
                     found[key] = (json.loads(r.parameters), {})
                 found[key][1][r.metric] = (r.mean, r.sem)
-        return tuple(found.values())
+        return pooled(tuple(found.values()))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -247,8 +275,11 @@ def _state(connection: Connection, experiment_id: int) -> ExperimentState:
     query = select(schema.experiment).where(schema.experiment.c.id == experiment_id)
     row = connection.execute(query).mappings().one()
     lease = select(schema.lease.c.seconds).where(schema.lease.c.experiment_id == experiment_id)
+    definition = ExperimentDefinition.model_validate_json(row["definition"])
+    prior = _transferred(connection, experiment_id)
     return ExperimentState(
-        definition=ExperimentDefinition.model_validate_json(row["definition"]),
+        definition=definition,
+        transferred=complete(prior, definition.required_metrics),
         status=ExperimentStatus(row["status"]),
         stop=rows.verdict_of(row["stop"]),
         active=_active(connection, experiment_id),
@@ -256,6 +287,12 @@ def _state(connection: Connection, experiment_id: int) -> ExperimentState:
         outcomes=_outcomes(connection, experiment_id),
         seconds=connection.execute(lease).scalar_one_or_none() or 0.0,
     )
+
+
+def _transferred(connection: Connection, experiment_id: int) -> tuple[Transferred, ...]:
+    c = schema.warm_start.c
+    query = select(schema.warm_start).where(c.experiment_id == experiment_id).order_by(c.position)
+    return tuple(map(rows.transferred_of, connection.execute(query).mappings()))
 
 
 # Asked at every tick, so it is made once: to make a statement takes longer than to run it.

@@ -1,6 +1,7 @@
 """Speed side by side with the peers, in one run: ``make bench``.
 
     python tests/benchmarks/run.py [--quick] [--no-peers]
+    python tests/benchmarks/run.py --generation     only how good and how soon arms are
 
 Ax and Optuna live in a venv of their own, ``.venv/peers``, made on first use. Every figure is of a
 fresh process. Other work on the machine inflates CPU time too, so schedd's runs are repeated and
@@ -42,13 +43,39 @@ def main() -> int:
     parser = ArgumentParser(description="Measure schedd and its peers.")
     parser.add_argument("--quick", action="store_true", help="200 trials; minutes, not a quarter")
     parser.add_argument("--no-peers", action="store_true", help="install and run no peers")
+    parser.add_argument("--generation", action="store_true", help="arms, and no more")
     arguments = parser.parse_args()
     options = QUICK if arguments.quick else FULL
     peers = None if arguments.no_peers else peers_python()
     say(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    met = [*overhead(options, peers), *throughput(options), *start(options)]
+    met = generation(peers, stored=arguments.quick)
+    if not arguments.generation:
+        met += [*overhead(options, peers), *throughput(options), *start(options)]
     say(f"load average {os.getloadavg()[0]:.1f}; {sum(met)} of {len(met)} targets met")
     return 0 if all(met) else 1
+
+
+def generation(peers: str | None, *, stored: bool) -> list[bool]:
+    """Show how good arms are, how soon there, and how busy slots; return whether targets are met.
+
+    Runs are kept as files and only missing ones, or those of older code, are done: hours, if all
+    are. ``stored`` does none.
+    """
+    if not stored:
+        quality(sys.executable, "ours", "--sobol")
+        quality(sys.executable, "ours", "--jobs", str(os.cpu_count()))
+        if peers:
+            quality(peers, "peers", "optuna_tpe,optuna_gp,ax")
+    how = ["--stored"] if stored else []
+    shown = [["report"], ["latency", *how], ["slots", *how]]
+    return [quality(sys.executable, *which) for which in shown]
+
+
+def quality(python: str, module: str, *how: str) -> bool:
+    """Run one of the programs in ``quality``, which prints what it finds."""
+    command = [python, "-W", "ignore", "-m", f"quality.{module}", *how]
+    environment = {**os.environ, **ONE_THREAD}
+    return subprocess.run(command, cwd=HERE, env=environment, check=False).returncode == 0
 
 
 def overhead(options: Options, peers: str | None) -> list[bool]:

@@ -13,6 +13,7 @@ from scheduler.model.experiment import (
     Verdict,
 )
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
+from scheduler.model.pooling import pooled
 from scheduler.model.trial import ARMS_OWN, Trial
 from scheduler.storage.engine import StorageBusy
 from scheduler.storage.lease import LeaseLost
@@ -181,7 +182,7 @@ class MemoryJournal:
                 values = {o.metric: (o.mean, o.sem) for o in self.store.of_arm(index, arm.name)}
                 if values:
                     found.append((arm.parameters, values))
-        return tuple(found)
+        return pooled(tuple(found))
 
     def failed(self) -> tuple[Mapping, ...]:
         """Return the arms of trials that failed by their arms' own doing."""

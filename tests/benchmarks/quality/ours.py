@@ -28,15 +28,17 @@ os.environ.update(
 )
 
 import scheduler
-from scheduler import candidates
+from scheduler import candidates, registry
 from scheduler.generation.base import Generator
 from scheduler.generation.child import make
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
 from scheduler.generation.space import GenerationError
+from scheduler.generation.worker import of_sobol
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes, ExperimentState, evolve
-from scheduler.model.observation import MeasuredArms, Observation
-from scheduler.model.trial import Trial, TrialStatus
+from scheduler.model.observation import Arms, MeasuredArms, Observation
+from scheduler.model.strategy import is_exhausted, nodes_of
+from scheduler.model.trial import Arm, Trial, TrialStatus
 
 from . import results
 from .development import DEVELOPMENT
@@ -44,11 +46,13 @@ from .problem import Metrics, Parameters, Problem
 from .problems import PROBLEMS, by_name
 from .simulate import WORKERS, play
 
-DECIDING = ("generation/*.py", "model/strategy.py", "candidates.py")
+DECIDING = ("generation/*.py", "model/strategy.py", "model/nodes.py", "candidates.py")
 """The code that arms depend on."""
 
 
-def definition_of(problem: Problem, seed: int, *, sobol: bool = False) -> ExperimentDefinition:
+def definition_of(
+    problem: Problem, seed: int, *, sobol: bool = False, budget: int | None = None
+) -> ExperimentDefinition:
     """Return ``problem`` as an experiment that leaves the choice of generator to schedd."""
     several = len(problem.objectives) > 1
     objectives = [
@@ -71,7 +75,7 @@ def definition_of(problem: Problem, seed: int, *, sobol: bool = False) -> Experi
             ),
             "outcome_constraints": [f"{name} <= 0" for name in problem.constraints],
             "generation_strategy": strategy,
-            "trials": {"total_trials": problem.budget},
+            "trials": {"total_trials": budget or problem.budget},
             "runner": {"command": ["true"]},
         }
     )
@@ -81,44 +85,54 @@ class Schedd:
     """What the loop and the worker do about generation, without the processes between them."""
 
     def __init__(self, definition: ExperimentDefinition) -> None:
-        self.state = ExperimentState(definition)
+        self.state = ExperimentState(definition, generators=registry.traits_of(definition))
         self.notes: list[str] = []
-        self._makers: dict[str, Generator] = {}
+        self._made: dict[tuple[str, ...], Generator] = {}
         self._arms: dict[int, Parameters] = {}
         self._measured: dict[int, Mapping[str, tuple[float, float | None]]] = {}
-        self._failed: set[int] = set()
-
-    def ask(self) -> tuple[int, Parameters] | None:
-        """Return the next trial's index and arm."""
-        state = self.state
-        request = candidates.request(state, 1, candidates.known(state, self))
-        reply = self._reply(request)
-        arrived = candidates.arrivals(state, reply, 0.0)
-        if not arrived.trials:
-            return None
-        (trial,) = arrived.trials
-        self.state = evolve(state, arrived)
-        self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
-        self._arms[trial.index] = trial.arms[0].parameters
-        return trial.index, trial.arms[0].parameters
+        self._failed: list[int] = []
 
     def measured(self) -> MeasuredArms:
         """Return (parameters, metrics) of measured arms, in order of trial."""
         return tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
 
-    def failed(self) -> candidates.Arms:
-        """Return the arms that failed, in order of trial."""
+    def failed(self) -> Arms:
+        """Return arms that failed, in order of trial."""
         return tuple(self._arms[i] for i in sorted(self._failed))
 
-    def arms(self) -> candidates.Arms:
+    def arms(self) -> Arms:
         """Return all arms there are."""
         return tuple(self._arms.values())
+
+    def ask(self) -> tuple[int, Parameters] | None:
+        """Return the next trial's index and arm; None where no node has a new one."""
+        while not is_exhausted(self.state):
+            request = candidates.request(self.state, 1, candidates.known(self.state, self))
+            reply = self._reply(request)
+            arrived = candidates.arrivals(self.state, reply, 0.0)
+            spent = candidates.spent(self.state, reply)
+            self.state = replace(evolve(self.state, arrived), spent_nodes=spent)
+            for trial in arrived.trials:
+                return self._start(trial)
+        return None
+
+    def attach(self, arm: Parameters) -> int:
+        """Take an arm written elsewhere as a trial that runs; return the trial's index."""
+        index = self.state.tally.created
+        admitted = self.state.definition.admit(arm)
+        return self._start(Trial(index, (Arm(f"{index}_0", admitted),)))[0]
+
+    def skip_the_start(self) -> None:
+        """Count the strategy's first nodes as used up, so that a model is asked next."""
+        nodes = nodes_of(self.state.definition)
+        done = {index: node.trials or 0 for index, node in enumerate(nodes[:-1])}
+        self.state = replace(self.state, tally=replace(self.state.tally, generated=done))
 
     def tell(self, index: int, metrics: Metrics | None) -> None:
         """Complete a trial, or fail it."""
         trial = self.state.active[index]
         if metrics is None:
-            self._failed.add(index)
+            self._failed.append(index)
             self._change(trial.move(TrialStatus.FAILED, reason="EXIT_CODE"))
             return
         name = trial.arms[0].name
@@ -126,23 +140,29 @@ class Schedd:
         observations = (Observation(index, 1, name, m, value) for m, value in metrics.items())
         self._change(trial.move(TrialStatus.COMPLETED), *observations)
 
+    def _start(self, trial: Trial) -> tuple[int, Parameters]:
+        self._arms[trial.index] = trial.arms[0].parameters
+        self._change(trial.move(TrialStatus.STAGED).move(TrialStatus.RUNNING))
+        return trial.index, self._arms[trial.index]
+
     def _change(self, trial: Trial, *observations: Observation) -> None:
         self.state = evolve(self.state, Changes(trials=(trial,), observations=observations))
 
     def _reply(self, request: GenerationRequest) -> GenerationReply:
         """Return the generator's reply, or Sobol's where it cannot answer, as the worker does."""
         try:
-            return self._maker(request).generate(request)
+            reply, note = self._asked(request), ""
         except (GenerationError, MemoryError) as error:
             note = f"{request.generator} cannot answer ({error}); Sobol instead"
-        self.notes.append(note)
-        instead = replace(request, generator="sobol", options={})
-        return replace(self._maker(instead).generate(instead), note=note)
+            self.notes.append(note)
+            reply = self._asked(of_sobol(request))
+        return replace(reply, note=note, node=request.node)
 
-    def _maker(self, request: GenerationRequest) -> Generator:
-        if request.generator not in self._makers:
-            self._makers[request.generator] = make(request)
-        return self._makers[request.generator]
+    def _asked(self, request: GenerationRequest) -> GenerationReply:
+        key = request.generator, json.dumps(dict(request.options), sort_keys=True)
+        if key not in self._made:
+            self._made[key] = make(request)
+        return self._made[key].generate(request)
 
 
 def version() -> str:

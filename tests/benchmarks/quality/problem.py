@@ -1,5 +1,6 @@
 """What a benchmark problem is: plain data, a pure function, and how far from the best one is."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,11 @@ class Problem:
         """Whether the outcome constraints hold."""
         return all(metrics[name] <= 0 for name in self.constraints)
 
+    def admits(self, parameters: Parameters, metrics: Metrics) -> bool:
+        """Whether outcome and parameter constraints hold; some systems can break the latter."""
+        kept = all(holds(text, parameters) for text in self.parameter_constraints)
+        return kept and self.feasible(metrics)
+
 
 class Regret:
     """How far the best feasible trial so far is from the best there is; infinite before one."""
@@ -65,7 +71,7 @@ class Regret:
         """Count a trial that has ended; ``measured`` is None where it failed."""
         problem = self._problem
         true = problem.function(parameters)
-        if measured is None or true is None or not problem.feasible(true):
+        if measured is None or true is None or not problem.admits(parameters, true):
             return
         point = tuple(true[name] for name in problem.objectives)
         if len(point) > 1:
@@ -87,3 +93,15 @@ def hypervolume(points: Iterable[tuple[float, ...]], reference: tuple[float, ...
             area += (right - x) * (top - y)
             top = y
     return area
+
+
+def holds(text: str, arm: Parameters) -> bool:
+    """Whether ``arm`` satisfies a constraint written ``a - b <= 0.3``."""
+    return excess(text, arm) <= 1e-8
+
+
+def excess(text: str, arm: Parameters) -> float:
+    """Return how far ``arm`` passes the bound of a constraint written ``a - b <= 0.3``."""
+    left, bound = text.split("<=")
+    terms = re.findall(r"([+-]?)\s*(\w+)", left)
+    return sum(-arm[n] if sign == "-" else arm[n] for sign, n in terms) - float(bound)

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import results
 from .development import DEVELOPMENT
+from .ours import version
 from .problem import Problem
 from .problems import PROBLEMS, by_name
 from .simulate import WORKERS
@@ -79,6 +80,7 @@ def ratio(ours: float, theirs: float) -> float:
 
 def print_setting(table: Table, systems: Sequence[str], problem: Problem, mode: str) -> None:
     """Print the systems side by side in one setting."""
+    now = version()
     there = [s for s in systems if table.runs(s, (problem.name, mode))]
     if not there:
         return
@@ -93,7 +95,7 @@ def print_setting(table: Table, systems: Sequence[str], problem: Problem, mode: 
         cells.append(f"{sum(end < problem.basin for end in ends) / len(ends):.0%}")
         cells.append(f"{quantile([half_way(run) for run in runs], 0.5):.3g}")
         cells.append(f"{float(np.median([run['cpu_ask'] for run in runs])):.3f}")
-        print(f"    {system:14}" + "".join(f"{cell:>10}" for cell in cells) + _notes(runs))
+        print(f"    {system:14}" + "".join(f"{cell:>10}" for cell in cells) + _notes(runs, now))
 
 
 def half_way(record: results.Record) -> float:
@@ -104,12 +106,13 @@ def half_way(record: results.Record) -> float:
     return math.inf if regret is None else max(0.0, float(regret))
 
 
-def _notes(runs: Sequence[results.Record]) -> str:
-    """Return what the figures leave out: runs cut short, steps down, other versions."""
+def _notes(runs: Sequence[results.Record], now: str) -> str:
+    """Return what the figures leave out: steps down to Sobol, code that is no longer this."""
     down = sum(run.get("stepped_down", 0) for run in runs)
-    versions = {str(run["version"]) for run in runs}
+    # A peer's version has its name in it; one of ours is a digest.
+    old = sum(" " not in run["version"] and run["version"] != now for run in runs)
     words = [f"{down} step-downs"] if down else []
-    words += [f"{len(versions)} versions"] if len(versions) > 1 else []
+    words += [f"{old} of older code"] if old else []
     return f"   ({', '.join(words)})" if words else ""
 
 

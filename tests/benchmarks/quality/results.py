@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,17 @@ def numbers(text: str) -> list[int]:
         first, _, last = part.partition("-")
         found += range(int(first), int(last or first) + 1)
     return found
+
+
+def main() -> None:
+    """Take the runs in the files named on the command line over, a file for each system."""
+    new = read(*map(Path, sys.argv[1:]))
+    for system in sorted({key[0] for key in new}):
+        path = FOLDER / f"{system}.jsonl"
+        runs = read(path) | {key: record for key, record in new.items() if key[0] == system}
+        tidy(path, runs.values())
+        print(f"{len(runs)} runs in {path}")
+
+
+if __name__ == "__main__":
+    main()

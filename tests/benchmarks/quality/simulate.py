@@ -45,7 +45,7 @@ class Run:
         if self.problem.noise:
             record["chosen"] = [_short(self.chosen[n - 1]) for n in ends]
         failed = sum(metrics is None for _, metrics in self.arms)
-        infeasible = sum(m is not None and not self.problem.feasible(m) for _, m in self.arms)
+        infeasible = sum(m is not None and not self.problem.admits(a, m) for a, m in self.arms)
         counts = {"failed": failed, "infeasible": infeasible}
         record |= {name: count for name, count in counts.items() if count}
         late = self.seconds[len(self.seconds) // 2 :]
