@@ -109,8 +109,12 @@ def test_the_verdict_and_the_end_are_kept(driven):
 
 
 def test_all_arms_are_told_in_order(driven):
+    assert [p["x"] for p in driven.journal.arms()] == [0.5, 0.25]
     commit(driven, trials=(trial(2, arms=2), trial(3)), generator_runs=(RUN,))
-    assert [p["x"] for p in driven.journal.arms()] == [0.5, 0.25, 0.02, 0.0201, 0.03]
+    for _ in range(2):
+        assert [p["x"] for p in driven.journal.arms()] == [0.5, 0.25, 0.02, 0.0201, 0.03]
+    commit(driven, trials=(trial(3, TrialStatus.ABANDONED, completed_at=1.0), trial(4)))
+    assert [p["x"] for p in driven.journal.arms()][-2:] == [0.03, 0.04]
 
 
 def test_arms_that_failed_by_their_own_doing_are_told_in_order(driven):

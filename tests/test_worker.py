@@ -325,3 +325,23 @@ def test_importing_the_client_loads_no_numbers():
     )
     done = subprocess.run((sys.executable, "-P", "-c", program), capture_output=True, check=True)
     assert done.stdout == b"set()\n"
+
+
+HUGE = (1e30, -1e-12, 1e12, 5e-324, 1.7976931348623157e308, -0.0)
+
+
+def test_a_request_crosses_the_pipe_unchanged():
+    from scheduler.generation import wire
+
+    observed = tuple(Measured({"x": 0.1}, {"loss": (mean, abs(mean))}) for mean in HUGE)
+    made = asked(
+        observed=(*observed, Measured({"x": 0.2}, {"loss": (1.0, None)})),
+        failed=({"x": 0.875},),
+        pending=({"x": 0.1 + 0.2},),
+        baseline={"loss": 1e-300},
+    )
+    digest, _ = wire.definition_line(DEFINITION)
+    line = wire.request_line(made, digest, 7)
+    assert wire.parse_request(json.loads(line)["request"], DEFINITION) == made
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        wire.request_line(asked(baseline={"loss": float("nan")}), digest, 8)

@@ -13,6 +13,7 @@ class ExperimentRecords:
     def __init__(self, store: Store, experiment: Experiment) -> None:
         self._store = store
         self._experiment = experiment
+        self._arms: Arms = ()
 
     def measured(self) -> MeasuredArms:
         """Return (parameters, metrics) of measured arms. Raises StorageError."""
@@ -23,8 +24,12 @@ class ExperimentRecords:
         return self._store.failed(self._experiment.id)
 
     def arms(self) -> Arms:
-        """Return the parameters of all arms. Raises StorageError."""
-        return self._store.arms(self._experiment.id)
+        """Return the parameters of all arms. Raises StorageError.
+
+        Arms are only ever added, behind those there are, so each is read once.
+        """
+        self._arms += self._store.arms(self._experiment.id, skip=len(self._arms))
+        return self._arms
 
 
 class ExperimentJournal(ExperimentRecords):

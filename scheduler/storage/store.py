@@ -201,13 +201,13 @@ class Store:
         with self.writing() as connection:
             connection.execute(insert(schema.command), values)
 
-    def arms(self, experiment_id: int) -> Arms:
-        """Return the parameters of all arms, in order."""
+    def arms(self, experiment_id: int, skip: int = 0) -> Arms:
+        """Return the parameters of all arms, in order, but for the first ``skip``."""
         c = schema.arm.c
         query = select(c.parameters).where(c.experiment_id == experiment_id)
         with self.reading() as connection:
-            found = connection.execute(query.order_by(c.trial_index, c.position)).scalars()
-            return tuple(map(json.loads, found))
+            query = query.order_by(c.trial_index, c.position).offset(skip)
+            return tuple(map(json.loads, connection.execute(query).scalars()))
 
     def failed(self, experiment_id: int) -> Arms:
         """Return the arms of trials that failed by their arms' own doing, in order."""
