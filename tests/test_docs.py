@@ -9,11 +9,15 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from cli_bench import schedd
 from diagram import diagram
+from insight_bench import finished
 
 from scheduler import cli, registry
 from scheduler.config.load import load_text
 from scheduler.config.schema import schema
+
+__all__ = ["finished", "schedd"]
 
 ROOT = Path(__file__).parent.parent
 BASE = {
@@ -65,6 +69,18 @@ def test_every_verb_has_help_that_begins_with_its_line(verb: str) -> None:
     command = cli.cli.get_command(click.Context(cli.cli), verb)
     assert command is not None
     assert (command.help or "").startswith(cli.VERBS[verb][1])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # gpytorch's import
+def test_what_the_model_tells_is_told_as_shown(schedd) -> None:
+    lines = [line for block in blocks("docs/insight.md", "sh") for line in block.splitlines()]
+    commands = [line.partition("#")[0].split() for line in lines]
+    assert {command[1] for command in commands} == {"explain", "diagnose", "best"}
+    for command in commands:
+        assert command[0] == "schedd"
+        status, out, err = schedd(*command[1:])
+        assert (status, err) == (0, ""), command
+        assert out
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/experiment.md", "yaml"))))

@@ -23,6 +23,7 @@ VERBS = {
     "explain": ("scheduler.cli.explain", "Say why a trial was proposed."),
     "best": ("scheduler.cli.best", "Show the best arm found so far."),
     "pareto": ("scheduler.cli.best", "Show the Pareto front of several objectives."),
+    "diagnose": ("scheduler.cli.diagnose", "Say how far the model's predictions can be trusted."),
     "events": ("scheduler.cli.show", "Show what happened, oldest first."),
     "logs": ("scheduler.cli.logs", "Print what a trial has written."),
     "stop": ("scheduler.cli.control", "End an experiment; cancel what runs."),
