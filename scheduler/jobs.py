@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runners.base import Job, JobRef, Task
-from scheduler.model.base import Value, did_you_mean
-from scheduler.model.definition import ExperimentDefinition, Problem
-from scheduler.model.definition import Path as KeyPath
+from scheduler.model.base import Path as KeyPath
+from scheduler.model.base import Problem, Value, did_you_mean
+from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.parameters import ChoiceParameter, FixedParameter, Parameter
 from scheduler.model.trial import Arm, Trial
 
@@ -186,11 +186,23 @@ def _unknown(definition: ExperimentDefinition, text: str) -> str:
     names = [match["name"] for match in _PLACEHOLDER.finditer(text) if match["name"]]
     name = next((name for name in names if name not in known), None)
     if name is None:
-        return ""
+        return next(filter(None, (_sometimes(definition, name) for name in names)), "")
     near = did_you_mean(name, known) or f"; write {{{{{name}}}}} for the characters themselves"
     if name in definition.by_name:
         near = f"; did you mean {{params.{name}}}?"
     return f"{{{name}}} is not a placeholder{near}"
+
+
+def _sometimes(definition: ExperimentDefinition, name: str) -> str:
+    """Return a sentence on a parameter that not every arm has, or nothing."""
+    condition = definition.search_space.activity(name.removeprefix("params."))
+    if condition is None:
+        return ""
+    variable = variable_of(name.removeprefix("params."))
+    return (
+        f"{{{name}}} has a value only where {condition}; read it from parameters.json in the "
+        f"trial's folder, or from the environment: {variable}"
+    )
 
 
 def _texts(parameter: Parameter | None) -> Sequence[str]:

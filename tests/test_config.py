@@ -130,18 +130,18 @@ REPLACED = [
     ("name: tune\n", "", "1:1: the file lacks the key 'name'"),
     ("objective: -loss\n", "", "1:1: there is neither objective nor objectives; give one of them"),
     ("type: range, bounds: [0, 1]", "type: loguniform", "3:21: parameters[0].type must be range, "
-     "choice or fixed, not 'loguniform'; write type: range with bounds: [lower, upper] and "
-     "scaling: log"),
+     "choice, fixed or derived, not 'loguniform'; write type: range with bounds: [lower, upper] "
+     "and scaling: log"),
     ("type: range, bounds: [0, 1]", "type: rang", "3:21: parameters[0].type must be range, "
-     "choice or fixed, not 'rang'; did you mean 'range'?"),
+     "choice, fixed or derived, not 'rang'; did you mean 'range'?"),
     ("type: range, bounds: [0, 1]", "bounds: [0, 1]", "3:5: parameters[0] lacks the key 'type'; "
      "write type: range"),
     ("bounds: [0, 1]", "bounds: [1]", "3:36: parameters[0].bounds needs 2 items"),
     ("bounds: [0, 1]", "bounds: [0, .inf]", "3:40: parameters[0].bounds[1] must be finite, "
      "not inf"),
     ("bounds: [0, 1]", "bounds: [1, 0]", "3:5: bounds of x must rise, but 1 is not below 0"),
-    ("bounds: [0, 1]", "bounds: [0, 1], dependent_parameters: {}", "3:44: the key "
-     "'dependent_parameters' in parameters[0] is not implemented yet; remove it"),
+    ("bounds: [0, 1]", "bounds: [0, 1], is_fidelity: true", "3:44: the key "
+     "'is_fidelity' in parameters[0] is not implemented yet; remove it"),
     ("[sgd, adam]", "[1, true]", "5:5: values of opt must be all numbers, all text, or all true "
      "and false"),
     ("name: n,", "name: X,", "4:12: 'x' and 'X' would both be SCHEDD_PARAM_X in the environment; "

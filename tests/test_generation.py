@@ -1,17 +1,13 @@
-"""Spaces, Sobol and the model: what is proposed is admitted, new, and the same every time."""
+"""The model: what is proposed is admitted, new, better, and the same every time."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from spaces import arms, choice, define, real, sobol, whole
 
 from scheduler.generation import wire
-from scheduler.generation.polytope import Polytope
 from scheduler.generation.protocol import GenerationRequest, Measured
-from scheduler.generation.sobol import SobolGenerator
 from scheduler.generation.space import GenerationError, Space
 from scheduler.model.definition import ExperimentDefinition
 
@@ -21,201 +17,6 @@ pytestmark = [
     # What happens, and helps, where points nearly coincide and there is no noise.
     pytest.mark.filterwarnings("ignore:A not p.d., added jitter"),
 ]
-
-
-def define(parameters, constraints=(), **more):
-    outcome = {} if more.keys() & {"objective", "objectives"} else {"objective": "-loss"}
-    return ExperimentDefinition.model_validate(
-        {
-            "name": "toy",
-            "parameters": parameters,
-            "parameter_constraints": constraints,
-            "runner": {"command": ["true"]},
-            **outcome,
-            **more,
-        }
-    )
-
-
-def real(name, lower=0.0, upper=1.0, **more):
-    return {"name": name, "type": "range", "bounds": [lower, upper], **more}
-
-
-def whole(name, lower, upper, **more):
-    return real(name, lower, upper, parameter_type="int", **more)
-
-
-def choice(name, values, **more):
-    return {"name": name, "type": "choice", "values": values, **more}
-
-
-def sobol(definition, trials, cursor=0, **more):
-    request = GenerationRequest(
-        definition, "sobol", 0, trials, more.pop("size", 1), cursor, **more
-    )
-    return SobolGenerator(Space(definition)).generate(request)
-
-
-def arms(reply):
-    return [dict(p.parameters) for trial in reply.trials for p in trial]
-
-
-ranges = st.one_of(
-    st.tuples(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3)).map(
-        lambda t: {"type": "range", "bounds": (t[0], t[0] + t[1])}
-    ),
-    st.tuples(st.integers(-50, 50), st.integers(1, 100)).map(
-        lambda t: {"type": "range", "parameter_type": "int", "bounds": (t[0], t[0] + t[1])}
-    ),
-    st.sampled_from([0.1, 0.25, 0.3]).map(
-        lambda step: {"type": "range", "bounds": (0.0, 1.0), "step_size": step}
-    ),
-)
-others = st.one_of(
-    st.tuples(st.floats(1e-6, 1e3), st.floats(1.5, 1e6)).map(
-        lambda t: {"type": "range", "bounds": (t[0], t[0] * t[1]), "scaling": "log"}
-    ),
-    st.tuples(st.integers(1, 5), st.integers(1, 10**6)).map(
-        lambda t: {
-            "type": "range",
-            "parameter_type": "int",
-            "bounds": (t[0], t[0] + t[1]),
-            "scaling": "log",
-        }
-    ),
-    st.sampled_from(["abc", "a", "abcdefgh"]).map(lambda s: {"type": "choice", "values": list(s)}),
-    st.just({"type": "choice", "values": [1, 2, 4, 8]}),
-    st.just({"type": "choice", "values": [True, False]}),
-    st.just({"type": "fixed", "value": 3}),
-)
-
-
-@st.composite
-def spaces(draw):
-    linear = draw(st.lists(ranges, min_size=1, max_size=4))
-    rest = draw(st.lists(others, max_size=3))
-    parameters = [{"name": f"p{i}", **p} for i, p in enumerate([*linear, *rest])]
-    constraints = []
-    for _ in range(draw(st.integers(0, 2))):
-        weights = {
-            f"p{i}": draw(st.sampled_from([-2.0, -1.0, 0.5, 1.0])) for i in range(len(linear))
-        }
-        # A bound that the lower corner, at least, satisfies.
-        at_corner = sum(w * linear[int(n[1:])]["bounds"][0] for n, w in weights.items())
-        constraints.append({"weights": weights, "bound": at_corner + draw(st.floats(0.0, 50.0))})
-    return define(parameters, constraints)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(definition=spaces())
-def test_every_sobol_arm_is_admitted_and_new(definition):
-    reply = sobol(definition, 12)
-    made = arms(reply)
-    assert len(made) == 12 or reply.exhausted
-    assert [definition.admit(arm) for arm in made] == made
-    assert len({tuple(arm.items()) for arm in made}) == len(made)
-    space = Space(definition)
-    points = space.encode(made)
-    assert ((points >= 0) & (points <= 1)).all()
-    for arm, again in zip(made, map(space.values, points), strict=True):
-        same = {
-            n: v == (pytest.approx(again[n]) if type(v) is float else again[n])
-            for n, v in arm.items()
-            if n in again
-        }
-        assert all(same.values()), (arm, again)
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(definition=spaces(), cut=st.integers(1, 9))
-def test_two_short_requests_give_what_one_long_one_gives(definition, cut):
-    whole_reply = sobol(definition, 10)
-    first = sobol(definition, cut)
-    seen = tuple(arms(first))
-    second = sobol(definition, 10 - cut, first.cursor, seen=seen)
-    assert arms(first) + arms(second) == arms(whole_reply)
-
-
-def test_arms_depend_on_the_experiments_seed_only():
-    one, two = (define([real("x")], generation_strategy={"seed": s}) for s in (1, 2))
-    assert arms(sobol(one, 4)) == arms(sobol(one, 4))
-    assert arms(sobol(one, 4)) != arms(sobol(two, 4))
-
-
-def test_batches_are_grouped_by_trial():
-    reply = sobol(define([real("x")]), 3, size=2)
-    assert [len(trial) for trial in reply.trials] == [2, 2, 2]
-
-
-def test_every_value_of_a_stepped_range_is_equally_likely():
-    definition = define([whole("n", 0, 4), real("x")])
-    counts = np.bincount([arm["n"] for arm in arms(sobol(definition, 1000))])
-    assert counts.min() >= 198
-    assert counts.max() <= 202
-
-
-def test_a_log_integer_spreads_over_its_decades():
-    definition = define([whole("n", 1, 1000, scaling="log"), real("x")])
-    values = [arm["n"] for arm in arms(sobol(definition, 300))]
-    assert {type(v) for v in values} == {int}
-    small = sum(v <= 10 for v in values) / len(values)
-    assert 0.3 < small < 0.45
-    assert {1, 2} <= set(values)
-
-
-def test_extreme_bounds_are_survived():
-    definition = define([real("x", -4e307, 4e307), whole("n", 0, 2**53)])
-    made = arms(sobol(definition, 20))
-    points = Space(definition).encode(made)
-    assert ((points >= 0) & (points <= 1)).all()
-
-
-def test_a_feasible_part_of_a_millionth_of_the_box_is_filled():
-    names = [f"x{i}" for i in range(8)]
-    definition = define([real(name) for name in names], [" + ".join(names) + " <= 0.68"])
-    assert 0.68**8 / math.factorial(8) < 1.2e-6
-    made = np.array([list(arm.values()) for arm in arms(sobol(definition, 30))])
-    assert len(made) == 30
-    # Uniform in the simplex: each coordinate's mean is 0.68 / 9.
-    assert np.abs(made.mean(axis=0) - 0.68 / 9).max() < 0.06
-
-
-def test_constraints_that_leave_no_inside_are_kept_after_rounding():
-    parameters = [real("a"), real("b"), whole("n", 0, 1000)]
-    definition = define(
-        parameters, ["a + b <= 1", "a + b >= 1", "n - 1000 * a <= 0", "1000 * a - n <= 0"]
-    )
-    for arm in arms(sobol(definition, 10)):
-        assert arm["n"] == pytest.approx(1000 * arm["a"])
-        assert arm["a"] + arm["b"] == pytest.approx(1)
-
-
-def test_constraints_that_admit_nothing_exhaust_the_space():
-    definition = define([real("a"), real("b")], ["a + b <= 0.5", "a + b >= 0.6"])
-    reply = sobol(definition, 2)
-    assert reply.exhausted
-    assert reply.trials == ()
-
-
-def test_a_small_space_is_used_up_to_its_last_arm():
-    definition = define(
-        [whole("n", 0, 3), choice("c", ["a", "b", "c"]), choice("b", [True, False])], ["n <= 2"]
-    )
-    everything = [
-        dict(zip("ncb", v, strict=True)) for v in itertools.product(range(3), "abc", (True, False))
-    ]
-    reply = sobol(definition, 40, pending=tuple(everything[:2]), seen=tuple(everything[2:5]))
-    assert reply.exhausted
-    key = lambda arm: tuple(arm.items())  # noqa: E731
-    assert sorted(map(key, arms(reply))) == sorted(map(key, everything[5:]))
-
-
-def test_the_nearest_feasible_point_is_on_the_grid():
-    definition = define([whole("n", 0, 9), real("x")], ["n + 9 * x <= 3"])
-    space = Space(definition)
-    point = Polytope(space).nearest(np.array([0.95, 0.9]))
-    assert space.arm(point) is not None
-    assert point[0] in space.snap(np.array([[point[0], 0.0]]))[:, 0]
 
 
 def test_a_request_crosses_the_pipe_unchanged():
@@ -242,9 +43,6 @@ def test_a_request_crosses_the_pipe_unchanged():
     again = ExperimentDefinition.model_validate_json(wire.json.loads(line)["definition"])
     assert again == definition
     assert wire.parse_request(sent["request"], again) == request
-
-
-# From here on: the model.
 
 
 def botorch(definition, observed, seed=0, trials=1, **more):
@@ -301,6 +99,29 @@ def test_a_mixed_space_is_solved_exactly_where_sobol_is_far_off():
     found = optimize(BOWL, bowl, 5, 13)
     assert found < 1e-3
     assert found < min(bowl(arm)["loss"] for arm in arms(sobol(BOWL, 40)))
+
+
+def test_a_tree_is_searched_in_the_branch_that_pays():
+    definition = define(
+        [
+            choice("kind", ["flat", "deep"], dependent_parameters={"deep": ["x", "n"]}),
+            real("x"),
+            whole("n", 0, 9),
+            real("y"),
+        ],
+        ["x + y <= 1"],
+    )
+
+    def deep(arm):
+        depth = 1.0 if arm["kind"] == "flat" else abs(arm["x"] - 0.2) + abs(arm["n"] - 6) / 9
+        return {"loss": depth + (arm["y"] - 0.7) ** 2}
+
+    observed = measure(definition, deep, 6)
+    for index in range(8):
+        (arm,) = arms(botorch(definition, observed, index))
+        assert definition.admit(arm) == arm
+        observed.append(Measured(arm, {"loss": (deep(arm)["loss"], None)}))
+    assert min(o.metrics["loss"][0] for o in observed) < 0.1
 
 
 def test_noise_is_inferred_and_survived():

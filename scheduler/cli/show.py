@@ -189,7 +189,7 @@ def _trial_table(
         [
             *(str(r.trial.index), r.trial.status.value, str(r.trial.attempt), arm.name),
             *(text.measured(r.metrics.get(arm.name, {}).get(metric)) for metric in metrics),
-            *(text.scalar(arm.parameters[name]) for name in names),
+            *(text.scalar(arm.parameters.get(name)) for name in names),
             text.note(r.trial),
         ]
         for r in records

@@ -44,8 +44,10 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def scalar(value: Value) -> str:
-    """Return a parameter's value for a table."""
+def scalar(value: Value | None) -> str:
+    """Return a parameter's value for a table; a dash where the arm does not have it."""
+    if value is None:
+        return "-"
     return number(value) if isinstance(value, float) else str(value)
 
 

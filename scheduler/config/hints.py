@@ -83,6 +83,8 @@ FOREIGN_PARAMETER_KEYS: Mapping[str, str] = {
     **_same(_CHOICE, "choices", "categories", "list", "options", "values", "value"),
     **_same("write is_ordered: true or false", "ordered", "isorder", "sorted"),
     **_same("write type: instead", "kind"),
+    **_same("write expression: '2 * a + b'", "expressionstr", "formula"),
+    **_same("write dependent_parameters: {VALUE: [NAME, ...]}", "dependents", "conditions"),
 }
 """The same, in an item of ``parameters``."""
 
@@ -97,7 +99,7 @@ PARAMETER_TYPES: Mapping[str, str] = {
     **_same(f"{_CHOICE}, quoted where it is text", "bool", "boolean", "str", "string"),
     **_same("write type: fixed with value: X", "constant", "const"),
     **_same("a normal prior is not implemented; " + _RANGE, "normal", "lognormal", "qnormal"),
-    **_same("derived parameters are not implemented yet", "derived"),
+    **_same("write type: derived and expression: '2 * a + b'", "expression", "formula"),
 }
 GENERATORS: Mapping[str, str] = {
     **_same("write random, or sobol, which spreads points better", "uniform", "randomsearch"),
@@ -117,7 +119,6 @@ DIRECTIONS = "write minimize: true or minimize: false"
 
 NOT_YET = frozenset(
     {
-        "parameters.dependent_parameters",
         "parameters.is_fidelity",
         "parameters.is_task",
         "parameters.target_value",

@@ -104,12 +104,18 @@ def _further(
 
 
 def _infeasible(definition: ExperimentDefinition, data: Any) -> Iterator[Finding]:
-    constraints = definition.parameter_constraints
+    space = definition.search_space
     ranges = {p.name: p for p in definition.parameters if isinstance(p, RangeParameter)}
-    guilty = conflict(ranges, constraints)
+    # Those on dependent parameters do not apply to every arm, so they are not counted.
+    places = [i for i, c in enumerate(space.constraints) if not c.needs & space.conditions.keys()]
+    found = conflict(ranges, [space.constraints[i].canonical for i in places])
+    guilty = [places[k] for k in found or ()]
     if guilty:
         written = data["parameter_constraints"]
-        texts = (written[i] if isinstance(written[i], str) else constraints[i] for i in guilty)
+        texts = (
+            text if isinstance(text := written[i], str) else space.constraints[i].written
+            for i in guilty
+        )
         named = " and ".join(f"'{text}'" for text in texts)
         text = f"no point of the search space satisfies {named}; relax it or widen the bounds"
         yield Finding(("parameter_constraints", guilty[0]), text)

@@ -14,12 +14,12 @@ from scheduler.config.hints import (
     key_hint,
     value_hint,
 )
-from scheduler.model.base import did_you_mean
-from scheduler.model.definition import Path
+from scheduler.model.base import Path, did_you_mean
 
 _NUMBER = "must be a number"
 _WHOLE = "must be a whole number"
 _SWITCH = "must be true or false"
+_TYPES = "range, choice, fixed or derived"
 _MAPPING = "must be a mapping of keys to values"
 _LIST = "must be a list"
 _WORDS: Mapping[str, str] = {
@@ -160,21 +160,21 @@ class _Item:
         return bool(self.path) and any(key_hint((*self.path, key)) for key in foreign)
 
     def _untyped(self) -> Iterator[Finding]:
-        own = {"bounds": "range", "values": "choice", "value": "fixed"}
+        own = {"bounds": "range", "values": "choice", "value": "fixed", "expression": "derived"}
         guess = next((kind for key, kind in own.items() if key in self.value), None)
         known = _keys(self.model, self.error["loc"])
         foreign = [k for k in self.value if k not in known and key_hint((*self.path, k))]
         for key in foreign:
             yield unknown_key((*self.path, key), [])
         if not foreign:
-            advice = f"; write type: {guess}" if guess else ": range, choice or fixed"
+            advice = f"; write type: {guess}" if guess else f": {_TYPES}"
             yield Finding(self.path, f"{label(self.path)} lacks the key 'type'{advice}")
 
     def _wrong_type(self) -> Finding:
         path, tag = (*self.path, "type"), str(self.error["ctx"]["tag"])
         hint = value_hint(path, tag)
-        advice = f"; {hint}" if hint else did_you_mean(tag, ["range", "choice", "fixed"])
-        return Finding(path, f"{label(path)} must be range, choice or fixed, not {tag!r}{advice}")
+        advice = f"; {hint}" if hint else did_you_mean(tag, _TYPES.replace(" or", ",").split(", "))
+        return Finding(path, f"{label(path)} must be {_TYPES}, not {tag!r}{advice}")
 
     def _long_enough(self) -> bool:
         """Whether the list is only short of items because each of them has an error."""

@@ -76,8 +76,7 @@ class Maximizer:
         cube = self._rng.random((RAW, self.space.dimension))
         points = self._allowed(self._low + (self._high - self._low) * cube)
         if self._polytope is not None and len(points) < RAW // 8:
-            drawn = [self._polytope.draw(self._rng) for _ in range(RAW // 8)]
-            points = np.vstack([points, *(p[None] for p in drawn if p is not None)])
+            points = np.vstack([points, self._polytope.draws(self._rng, RAW // 8)])
         return points
 
     def _near(self, incumbents: Points) -> Points:
@@ -147,12 +146,13 @@ class Maximizer:
         if not len(self._free) or not len(points):
             return points
         base, index = torch.as_tensor(points), torch.as_tensor(self._free)
+        active = torch.as_tensor(self.space.active(points)[:, self._free])
 
         def descent(free: Tensor, which: list[int]) -> tuple[Tensor, Tensor]:
             z = free.requires_grad_(True)
             values = -self._score(base[which].index_copy(1, index, z))
             (gradient,) = torch.autograd.grad(values.sum(), z)
-            return values.detach().nan_to_num(-_LOWEST), gradient.nan_to_num(0.0)
+            return values.detach().nan_to_num(-_LOWEST), gradient.nan_to_num(0.0) * active[which]
 
         bounds = list(zip(self._low[self._free], self._high[self._free], strict=True))
         found, _ = minimized(descent, points[:, self._free], bounds, steps=60, tolerance=1e-5)
@@ -168,12 +168,13 @@ class Maximizer:
     def _within(self, point: Points) -> Points:
         """Return where the gradient leads from a feasible point without leaving what is."""
         base, index = torch.as_tensor(point), torch.as_tensor(self._free)
+        active = torch.as_tensor(self.space.active(point[None])[0, self._free])
 
         def descent(free: Points) -> tuple[float, Points]:
             z = torch.as_tensor(free).requires_grad_(True)
             value = -self._score(base.index_copy(0, index, z)[None]).sum()
             (gradient,) = torch.autograd.grad(value, z)
-            return value.item(), np.asarray(gradient.nan_to_num(0.0).numpy())
+            return value.item(), np.asarray((gradient.nan_to_num(0.0) * active).numpy())
 
         found = minimize(
             descent,
@@ -191,17 +192,20 @@ class Maximizer:
 
     def _constraints(self, point: Points) -> list[LinearConstraint]:
         """Return the constraints on the free coordinates, the others being as in ``point``."""
-        normals = self.space.normals[:, self._free]
+        rows = self.space.applies(point[None])[0]
+        normals = self.space.normals[rows][:, self._free]
         sizes = np.abs(normals).sum(axis=1)
         bound = sizes > 0
         held = np.delete(np.arange(self.space.dimension), self._free)
-        room = self.space.offsets - self.space.normals[:, held] @ point[held]
+        room = self.space.offsets[rows] - self.space.normals[rows][:, held] @ point[held]
         scaled = normals[bound] / sizes[bound, None]
         return [LinearConstraint(scaled, -np.inf, room[bound] / sizes[bound])]
 
     def _share(self, inside: Points, end: Points) -> float:
         """Return how far from a feasible point towards ``end`` all is feasible, from 0 to 1."""
-        room = np.maximum(self.space.offsets - self.space.normals @ inside, 0.0)
-        used = self.space.normals @ (end - inside)
+        rows = self.space.applies(inside[None])[0]
+        normals, offsets = self.space.normals[rows], self.space.offsets[rows]
+        room = np.maximum(offsets - normals @ inside, 0.0)
+        used = normals @ (end - inside)
         tight = used > room
         return float(np.min(room[tight] / used[tight], initial=1.0))

@@ -23,7 +23,7 @@ from scheduler.generation.polytope import Polytope
 from scheduler.generation.problem import Problem, complete, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
 from scheduler.generation.sobol import grouped
-from scheduler.generation.space import GenerationError, Points, Space
+from scheduler.generation.space import GenerationError, Key, Points, Space
 from scheduler.model.base import Value
 
 NUMERICAL_TROUBLE = (BotorchError, NotPSDError, RuntimeError)
@@ -134,7 +134,7 @@ class BotorchGenerator:
     def _points(self, arms: Sequence[Mapping[str, Value]]) -> Tensor:
         return torch.as_tensor(self.space.encode(arms))
 
-    def _first_new(self, points: Points, used: set[tuple[Value, ...]]) -> Mapping[str, Value]:
+    def _first_new(self, points: Points, used: set[Key]) -> Mapping[str, Value]:
         for point in points:
             arm = self.space.arm(point)
             if arm is not None and self.space.key(arm) not in used:

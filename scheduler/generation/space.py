@@ -9,9 +9,17 @@ import numpy.typing as npt
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.parameters import ChoiceParameter, Parameter, RangeParameter
+from scheduler.model.search_space import LinearConstraint
 
 Points = npt.NDArray[np.float64]
 """Shape (n, d) or (d,), coordinates in [0, 1]."""
+Mask = npt.NDArray[np.bool_]
+Key = tuple[Value | None, ...]
+When = tuple[int, Points]
+"""A column, and the coordinates of its values for which something else is active."""
+
+MIDDLE = 0.5
+"""Where a coordinate lies that is not active."""
 
 _SLACK = 1e-9
 """How far a point may pass a constraint in the cube; ``admit`` has the last word."""
@@ -122,30 +130,45 @@ class Axis:
 
 
 class Space:
-    """A definition's parameters and linear constraints, over the unit cube."""
+    """A definition's parameters and linear constraints, over the unit cube.
+
+    The coordinate of a parameter that is not active in an arm is the middle of its axis, so that
+    arms that are equal are one point.
+    """
 
     def __init__(self, definition: ExperimentDefinition) -> None:
         self.definition = definition
         self.axes = tuple(_free(definition.parameters))
-        self._constants = {p.name: p.values[0] for p in _single(definition.parameters)}
         self.names = tuple(axis.name for axis in self.axes)
         self.dimension = len(self.axes)
-        self.size = math.prod(axis.count for axis in self.axes)
-        """How many points there are, constraints left aside; may be infinite."""
-        self.normals, self.offsets = self._half_spaces()
+        self.size = definition.cardinality
+        """How many arms there are, constraints left aside; may be infinite."""
+        self._column = {name: j for j, name in enumerate(self.names)}
+        self._continuous = np.array([not axis.discrete for axis in self.axes], dtype=np.bool_)
+        self._fixed = definition.search_space.fixed
+        self._constants = {p.name: p.values[0] for p in _single(definition.parameters)}
+        self._constraints = definition.search_space.constraints
+        self.when_axis = [self._when([name]) for name in self.names]
+        self.when_row = [self._when(c.needs) for c in self._constraints]
+        self.conditional = any(self.when_axis)
+        """Whether some parameters are not active in every arm."""
+        self.normals, self.offsets = self._half_spaces(self._constraints)
         """A point u is inside where ``normals @ u <= offsets``; shapes (c, d) and (c,)."""
 
-    def key(self, parameters: Mapping[str, Value]) -> tuple[Value, ...]:
+    def key(self, parameters: Mapping[str, Value]) -> Key:
         """Return what two arms have in common only if they are equal."""
-        return tuple(parameters[name] for name in self.names)
+        return tuple(parameters.get(name) for name in self.names)
 
-    def keys(self, *arms: Iterable[Mapping[str, Value]]) -> set[tuple[Value, ...]]:
+    def keys(self, *arms: Iterable[Mapping[str, Value]]) -> set[Key]:
         """Return the keys of all ``arms``."""
         return {self.key(arm) for several in arms for arm in several}
 
     def encode(self, arms: Sequence[Mapping[str, Value]]) -> Points:
         """Return the points of ``arms``, shape (n, d)."""
-        rows = [[axis.coordinate(arm[axis.name]) for axis in self.axes] for arm in arms]
+        rows = [
+            [a.coordinate(arm[a.name]) if a.name in arm else MIDDLE for a in self.axes]
+            for arm in arms
+        ]
         return np.array(rows, dtype=np.float64).reshape(len(arms), self.dimension)
 
     def arm(self, point: Points) -> dict[str, Value] | None:
@@ -153,9 +176,34 @@ class Space:
         return self.admitted(self.values(point))
 
     def values(self, point: Points) -> dict[str, Value]:
-        """Return what ``point``, shape (d,), stands for, whether or not it is admitted."""
+        """Return what ``point``, shape (d,), stands for, whether or not it is admitted.
+
+        Where it is beyond a constraint by rounding alone, the nearest values that are not.
+        """
+        values = self._valued(point)
+        for _ in range(4 if len(self.offsets) else 0):
+            excess = np.array([c.excess({**self._fixed, **values}) for c in self._constraints])
+            if not excess.any() or (excess > _SLACK * self._scale).any():
+                break
+            point = self._drawn_back(point, excess)
+            values = self._valued(point)
+        return values
+
+    def _drawn_back(self, point: Points, excess: Points) -> Points:
+        """Return ``point`` moved off the constraints it is beyond, in continuous coordinates."""
+        normals = np.where(self._continuous, self.normals, 0.0)
+        lengths = np.maximum((normals**2).sum(axis=1), 1e-300)
+        steps = np.where(excess > 0, (2 * excess + 1e-15 * self._scale) / lengths, 0.0)
+        return np.asarray(np.clip(point - steps @ normals, 0.0, 1.0))
+
+    def _valued(self, point: Points) -> dict[str, Value]:
         varied = {a.name: a.value(float(u)) for a, u in zip(self.axes, point, strict=True)}
-        return {**self._constants, **varied}
+        values = {**self._constants, **varied}
+        if not self.conditional:
+            return values
+        space = self.definition.search_space
+        everything = {**self._fixed, **values}
+        return {n: value for n, value in values.items() if space.is_active(n, everything)}
 
     def admitted(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
         """Return the arm of ``values``, or None where a constraint forbids it."""
@@ -165,28 +213,62 @@ class Space:
             return None  # The one judge of constraints has said no; callers try another point.
 
     def snap(self, points: Points) -> Points:
-        """Return ``points``, shape (n, d), each coordinate moved to that of its value."""
-        if not any(axis.discrete for axis in self.axes):
-            return points
-        columns = [axis.snap(points[:, j]) for j, axis in enumerate(self.axes)]
-        return np.stack(columns, axis=1)
+        """Return ``points``, shape (n, d), each coordinate moved to that of its value.
 
-    def inside(self, points: Points) -> npt.NDArray[np.bool_]:
+        One that is not active is moved to the middle.
+        """
+        if any(axis.discrete for axis in self.axes):
+            columns = [axis.snap(points[:, j]) for j, axis in enumerate(self.axes)]
+            points = np.stack(columns, axis=1)
+        return np.where(self.active(points), points, MIDDLE) if self.conditional else points
+
+    def active(self, points: Points) -> Mask:
+        """Return which coordinates of ``points``, shape (n, d), are active; the same shape."""
+        return self._where(self.when_axis, points)
+
+    def applies(self, points: Points) -> Mask:
+        """Return which constraints apply to each of ``points``, shape (n, d); shape (n, c)."""
+        return self._where(self.when_row, points)
+
+    def inside(self, points: Points) -> Mask:
         """Return which of ``points``, shape (n, d), satisfy the constraints, as they stand."""
         if not len(self.offsets):
             return np.ones(len(points), dtype=np.bool_)
         room = self.offsets - points @ self.normals.T
-        return np.asarray((room >= -_SLACK * self._scale).all(axis=1))
+        held = room >= -_SLACK * self._scale
+        return np.asarray((held | ~self.applies(points)).all(axis=1))
 
-    def _half_spaces(self) -> tuple[Points, Points]:
-        column = {name: j for j, name in enumerate(self.names)}
-        constraints = self.definition.parameter_constraints
+    def _when(self, names: Iterable[str]) -> list[When]:
+        """Return the conditions under which all ``names`` are active, those above them too."""
+        conditions = self.definition.search_space.conditions
+        found: list[When] = []
+        for name in names:
+            child = name
+            while child in conditions:
+                condition = conditions[child]
+                child = condition.parent
+                if child in self._column:
+                    axis = self.axes[self._column[child]]
+                    cells = [axis.coordinate(value) for value in condition.values]
+                    found.append((self._column[child], np.array(cells)))
+        return found
+
+    def _where(self, conditions: list[list[When]], points: Points) -> Mask:
+        mask = np.ones((len(points), len(conditions)), dtype=np.bool_)
+        for j, needed in enumerate(conditions):
+            for column, coordinates in needed:
+                half = 0.5 / self.axes[column].count
+                gaps = np.abs(points[:, column, None] - coordinates)
+                mask[:, j] &= (gaps <= half).any(axis=1)
+        return mask
+
+    def _half_spaces(self, constraints: Sequence[LinearConstraint]) -> tuple[Points, Points]:
         normals = np.zeros((len(constraints), self.dimension))
         offsets = np.array([c.bound for c in constraints], dtype=np.float64)
         for i, constraint in enumerate(constraints):
             for name, weight in constraint.weights.items():
-                slope, intercept = self.axes[column[name]].affine()
-                normals[i, column[name]] = weight * slope
+                slope, intercept = self.axes[self._column[name]].affine()
+                normals[i, self._column[name]] = weight * slope
                 offsets[i] -= weight * intercept
         self._scale = np.maximum(np.abs(normals).sum(axis=1), 1e-300)
         return normals, offsets
@@ -195,7 +277,7 @@ class Space:
 def _free(parameters: Iterable[Parameter]) -> Iterable[Axis]:
     """Yield an axis for each parameter with more than one value."""
     for parameter in parameters:
-        if parameter.type != "fixed" and parameter.cardinality > 1:
+        if isinstance(parameter, RangeParameter | ChoiceParameter) and parameter.cardinality > 1:
             yield Axis(parameter)
 
 

@@ -14,6 +14,15 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+"""The name of a parameter."""
+
+Path = tuple[str | int, ...]
+"""Where a value stands in an experiment: keys and positions."""
+Problem = tuple[Path, str]
+"""A sentence, and the path of the value it is about."""
+
+
 class Model(BaseModel):
     """Base of the definition: immutable; a key it does not know is an error."""
 

@@ -10,19 +10,16 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from scheduler.model import nodes
-from scheduler.model.base import Duration, Model, Value, did_you_mean
+from scheduler.model.base import Duration, Model, Path, Problem, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
 from scheduler.model.nodes import GenerationStrategy
 from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
-from scheduler.model.parameters import Parameter, RangeParameter
+from scheduler.model.parameters import Parameter
+from scheduler.model.search_space import SearchSpace
+from scheduler.model.sound import repeated, space_problems
 from scheduler.model.warm_start import WarmStart
 
 SCHEMA: Literal["schedd/v1"] = "schedd/v1"
-
-
-Path = tuple[str | int, ...]
-Problem = tuple[Path, str]
-"""A sentence, and the path of the value it is about."""
 
 
 class StatusQuo(Model):
@@ -197,7 +194,8 @@ class ExperimentDefinition(Model):
     @model_validator(mode="after")
     def _check(self) -> "ExperimentDefinition":
         others = (_check_outcomes, _check_arms, _check_warm_start, _check_strategy)
-        problems = list(_check_space(self))  # the others rely on a sound space
+        # The others rely on a sound space.
+        problems = list(space_problems(self.parameters, self.parameter_constraints))
         problems = problems or [problem for check in others for problem in check(self)]
         if problems:
             text = "; ".join(text for _, text in problems)
@@ -205,9 +203,14 @@ class ExperimentDefinition(Model):
         return self
 
     @cached_property
+    def search_space(self) -> SearchSpace:
+        """The parameters and their constraints: which arms there are."""
+        return SearchSpace(self.parameters, self.parameter_constraints)
+
+    @property
     def by_name(self) -> Mapping[str, Parameter]:
         """Parameters by name, in the order of the definition."""
-        return {p.name: p for p in self.parameters}
+        return self.search_space.by_name
 
     @cached_property
     def all_objectives(self) -> tuple[Objective, ...]:
@@ -241,30 +244,14 @@ class ExperimentDefinition(Model):
     @property
     def cardinality(self) -> float:
         """How many arms there are, parameter constraints left aside; may be infinite."""
-        total = 1.0
-        for parameter in self.parameters:
-            total *= parameter.cardinality
-        return total
+        return self.search_space.cardinality
 
     def admit(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
         """Return an arm's parameters, complete, typed and in order; ValueError where not admitted.
 
-        Fixed parameters may be left out.
+        Fixed and derived parameters may be left out. Inactive ones must be.
         """
-        unknown = set(parameters) - set(self.by_name)
-        if unknown:
-            near = did_you_mean(min(unknown), self.by_name)
-            raise ValueError(f"{min(unknown)!r} is not a parameter of {self.name}{near}")
-        admitted: dict[str, Value] = {}
-        for name, parameter in self.by_name.items():
-            if name not in parameters and parameter.type != "fixed":
-                raise ValueError(f"the arm has no value for {name}")
-            default = parameter.value if parameter.type == "fixed" else None
-            admitted[name] = parameter.cast(parameters.get(name, default))
-        for constraint in self.parameter_constraints:
-            if not constraint.holds(admitted):
-                raise ValueError(f"the arm breaks the parameter constraint {constraint}")
-        return admitted
+        return self.search_space.admit(parameters)
 
     def canonical(self) -> str:
         """Return the definition as canonical JSON, schema version included."""
@@ -278,31 +265,13 @@ def signature(parameters: Mapping[str, Value]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _check_space(d: ExperimentDefinition) -> Iterable[Problem]:
-    for i, name in _repeated(p.name for p in d.parameters):
-        yield ("parameters", i, "name"), f"there are two parameters called {name!r}"
-    for i, constraint in enumerate(d.parameter_constraints):
-        for name in constraint.weights:
-            if text := _unfit(d.by_name.get(name), name, d.by_name):
-                yield ("parameter_constraints", i), f"the constraint names {name!r}, {text}"
-
-
-def _unfit(parameter: Parameter | None, name: str, known: Iterable[str]) -> str:
-    """Return why a parameter cannot stand in a constraint; empty where it can."""
-    if parameter is None:
-        return f"which is not a parameter{did_you_mean(name, known)}"
-    if not isinstance(parameter, RangeParameter):
-        return f"a {parameter.type} parameter; only range parameters can be constrained"
-    return "which has log scaling; it must be linear" if parameter.scaling == "log" else ""
-
-
 def _check_outcomes(d: ExperimentDefinition) -> Iterable[Problem]:
     if bool(d.objective) == bool(d.objectives):
         what = (
             "both objective and objectives" if d.objective else "neither objective nor objectives"
         )
         yield ("objectives",) if d.objective else (), f"there is {what}; give one of them"
-    for i, name in _repeated(o.name for o in d.objectives):
+    for i, name in repeated(o.name for o in d.objectives):
         yield ("objectives", i), f"there are two objectives on {name!r}"
     for path, metric in _metric_uses(d):
         if metric not in d.metric_specs:
@@ -327,7 +296,7 @@ def _metric_uses(d: ExperimentDefinition) -> Iterable[Problem]:
 
 
 def _check_arms(d: ExperimentDefinition) -> Iterable[Problem]:
-    for i, name in _repeated(["status_quo", *(a.name for a in d.arms)]):
+    for i, name in repeated(["status_quo", *(a.name for a in d.arms)]):
         yield ("arms", i - 1, "name"), f"there are two arms called {name!r}"
     written: list[tuple[Path, Mapping[str, Any]]] = [
         (("arms", i, "parameters"), arm.parameters) for i, arm in enumerate(d.arms)
@@ -379,11 +348,3 @@ def _check_goal(d: ExperimentDefinition) -> Iterable[Problem]:
         return
     text = f"the goal is on {goal.metric!r}, not on the objective, {' or '.join(known)}"
     yield ("stopping_criteria", "goal", "metric"), text
-
-
-def _repeated(names: Iterable[str]) -> Iterable[tuple[int, str]]:
-    seen: set[str] = set()
-    for i, name in enumerate(names):
-        if name in seen:
-            yield i, name
-        seen.add(name)

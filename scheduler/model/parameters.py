@@ -1,4 +1,4 @@
-"""Parameters of a search space: range, choice, fixed; what values they admit."""
+"""Parameters of a search space: range, choice, fixed, derived; what values they admit."""
 
 import math
 import sys
@@ -6,10 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from scheduler.model.base import Model, Value
+from scheduler.model.base import Model, Name, Value, did_you_mean
+from scheduler.model.derived import DerivedParameter
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 LARGEST_INTEGER = 2**53
+Dependents = dict[str, tuple[Name, ...]]
+"""From a value, as text, to the parameters that are active while it is chosen."""
+ValueDependents = tuple[tuple[Value, tuple[str, ...]], ...]
 _TYPES: dict[str, type] = {"float": float, "int": int, "str": str, "bool": bool}
 
 
@@ -100,6 +103,7 @@ class ChoiceParameter(Model):
     parameter_type: Literal["float", "int", "str", "bool"] | None = None
     values: tuple[Any, ...] = Field(min_length=1, max_length=1000)
     is_ordered: bool = False
+    dependent_parameters: Dependents = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -118,7 +122,13 @@ class ChoiceParameter(Model):
         if kind in _TYPES:
             values = [_of_type(value, kind, data.get("name", "choice")) for value in values]
         ordered = data.get("is_ordered", kind in ("int", "float"))
-        return {**data, "parameter_type": kind, "values": tuple(values), "is_ordered": ordered}
+        return {
+            **data,
+            **_keyed(data, values),
+            "parameter_type": kind,
+            "values": tuple(values),
+            "is_ordered": ordered,
+        }
 
     @model_validator(mode="after")
     def _distinct(self) -> "ChoiceParameter":
@@ -128,6 +138,11 @@ class ChoiceParameter(Model):
                 raise ValueError(f"{self.name} lists {value!r} twice")
             seen.append(value)
         return self
+
+    @property
+    def dependents(self) -> ValueDependents:
+        """Each value that has dependent parameters, with their names."""
+        return _dependents(self.dependent_parameters, self.values)
 
     @property
     def cardinality(self) -> float:
@@ -153,6 +168,7 @@ class FixedParameter(Model):
     type: Literal["fixed"] = "fixed"
     parameter_type: Literal["float", "int", "str", "bool"] | None = None
     value: Any
+    dependent_parameters: Dependents = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -167,7 +183,12 @@ class FixedParameter(Model):
                 f"value of {data.get('name', 'a fixed parameter')} must be one scalar"
             )
         value = _of_type(data["value"], kind, data.get("name", "value"))
-        return {**data, "parameter_type": kind, "value": value}
+        return {**data, **_keyed(data, [value]), "parameter_type": kind, "value": value}
+
+    @property
+    def dependents(self) -> ValueDependents:
+        """The value with the parameters that depend on it, if there are any."""
+        return _dependents(self.dependent_parameters, (self.value,))
 
     @property
     def cardinality(self) -> float:
@@ -183,8 +204,41 @@ class FixedParameter(Model):
 
 
 Parameter = Annotated[
-    RangeParameter | ChoiceParameter | FixedParameter, Field(discriminator="type")
+    RangeParameter | ChoiceParameter | FixedParameter | DerivedParameter,
+    Field(discriminator="type"),
 ]
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _dependents(named: Dependents, values: tuple[Value, ...]) -> ValueDependents:
+    return tuple((value, named[_text(value)]) for value in values if _text(value) in named)
+
+
+def _keyed(data: dict[str, Any], values: list[Any]) -> dict[str, Any]:
+    """Return ``dependent_parameters`` with each value as text; a key may be typed as in YAML."""
+    given = data.get("dependent_parameters")
+    if not isinstance(given, dict):
+        return {}
+    texts = {_text(value): value for value in values}
+    keyed: dict[str, Any] = {}
+    for key, names in given.items():
+        same = (
+            t
+            for t, v in texts.items()
+            if v == key and isinstance(v, bool) is isinstance(key, bool)
+        )
+        text = next(same, _text(key))
+        if text not in texts:
+            near = did_you_mean(text, texts) or f"; the values are {', '.join(list(texts)[:10])}"
+            raise ValueError(
+                f"{data.get('name', 'a choice')} has dependent_parameters for {text}, "
+                f"which is not one of its values{near}"
+            )
+        keyed[text] = names
+    return {"dependent_parameters": keyed}
 
 
 def _common_type(values: list[Any]) -> str | None:
