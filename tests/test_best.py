@@ -1,6 +1,7 @@
 """Which arm is best: by a model where there is noise, by what was observed where there is none."""
 
 import random
+import re
 
 import pytest
 from cli_bench import json_of, schedd
@@ -17,9 +18,11 @@ from scheduler.insight.choice import (
     without_noise,
 )
 from scheduler.model.belief import least_infeasible, p_feasible
+from scheduler.model.experiment import Changes
 from scheduler.model.hypervolume import hypervolume, inferred_reference
-from scheduler.model.observation import Outcome
-from scheduler.model.trial import Arm, Trial
+from scheduler.model.observation import Observation, Outcome
+from scheduler.model.trial import Arm, Trial, TrialStatus
+from scheduler.storage.store import Store
 
 # gpytorch's import, at this version of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
@@ -38,6 +41,8 @@ RELATIVE = (
     f'{ONE}\noutcome_constraints: ["size <= 2 * baseline"]\nstatus_quo: {{parameters: {{x: 1.0}}}}'
 )
 TWO = "objectives: [{metric: loss, minimize: true, threshold: 9}, {metric: acc, minimize: false}]"
+
+XS = [float(x) for x in range(11)]
 
 
 def definition(objective: str):
@@ -181,6 +186,81 @@ def test_a_reference_is_inferred_a_tenth_of_the_range_below_the_front():
     )
     assert inferred_reference([[4.0, 0.0]], [None, None]) == pytest.approx([3.6, -0.1])
     assert inferred_reference([[4.0, 0.0]], [1.0, None])[0] == 1.0
+
+
+# -- the verbs, on arms that were measured as a test says
+
+
+@pytest.fixture
+def measured(tmp_path, schedd):
+    """Return a function that stores (x, metrics) as completed trials and calls a verb on them."""
+
+    def call(objective: str, arms: list[tuple[float, dict[str, float]]], *words: str) -> str:
+        url = f"sqlite:///{tmp_path}/made.db"
+        store = Store.open(url, create=True)
+        store.create(definition(objective), tmp_path, 0.0)
+        experiment = store.find("e")
+        lease, state = store.acquire(experiment, 0.0), store.peek(experiment)
+        first = state.tally.created
+        trials = tuple(
+            Trial(i, (Arm(f"{i}_0", {"x": x}),), TrialStatus.COMPLETED, completed_at=1.0)
+            for i, (x, _) in enumerate(arms, first)
+        )
+        seen = tuple(
+            Observation(i, 1, f"{i}_0", metric, mean)
+            for i, (_, metrics) in enumerate(arms, first)
+            for metric, mean in metrics.items()
+        )
+        store.commit(lease, state, Changes(time=1.0, trials=trials, observations=seen), "")
+        lease.release()
+        store.close()
+        status, out, err = schedd(*words, "--storage", url)
+        assert (status, err) == (0, "")
+        return out
+
+    return call
+
+
+def noisy(i: int) -> float:
+    return random.Random(i).gauss(0.0, 1.0)
+
+
+def test_a_front_by_the_model_with_its_hypervolume(measured):
+    arms = [
+        (x, {"loss": x + noisy(i), "acc": x * x / 9 + noisy(i + 50)}) for i, x in enumerate(XS)
+    ]
+    out = measured(TWO, arms, "pareto")
+    assert "arms on the Pareto front of loss (down), acc (up), by the model\n" in out
+    assert re.search(r"hypervolume \S+ from loss = 9, acc = \S+, inferred for acc: no thre", out)
+    assert "arms break an outcome constraint or a threshold" in out  # x = 10
+
+
+def test_where_no_arm_is_feasible_the_least_infeasible_one_is_called_so(measured):
+    arms = [(x, {"loss": x + noisy(i), "size": 40.0 + 3 * x}) for i, x in enumerate(XS)]
+    out = measured(CONSTRAINED, arms, "best")
+    assert out.startswith(
+        "no arm is feasible by the model: none satisfies size <= 30 and size >= 10\n"
+        "the least infeasible arm, which is not feasible:\n0_0 (trial 0): x = 0.0\n"
+    )
+    assert "best arm" not in out
+
+
+def test_a_baseline_that_is_not_measured_yet_is_said(measured):
+    arms = [(x, {"loss": x + noisy(i), "size": 3 * x}) for i, x in enumerate(XS)]
+    out = measured(RELATIVE, arms, "best", "--observed")
+    assert "the baseline of a relative constraint has not been measured yet" in out
+
+
+def test_without_noise_what_was_observed_is_best(measured):
+    out = measured(ONE, [(x, {"loss": (x - 3.2) ** 2}) for x in XS], "best")
+    why = "the measurements have next to no noise"
+    assert out.startswith(f"best arm by what was observed: {why}\n3_0 (trial 3): x = 3.0\n")
+
+
+def test_where_there_is_no_model_the_reason_is_said(measured):
+    out = measured(ONE, [(x, {"loss": 1.0}) for x in XS], "best")
+    assert "by what was observed: there is no model: all observations of loss are equal" in out
+    assert "0_0 (trial 0)" in out
 
 
 # -- on a small experiment that really ran

@@ -83,6 +83,13 @@ def test_what_was_known_is_what_had_ended_when_the_generator_was_asked():
     assert found.exploration.incumbent == 1.5
 
 
+def test_an_arm_of_several_trials_is_known_once_and_those_of_elsewhere_count():
+    again = [record(i, ended=float(i), loss=1.0, arms=KNOWN[0].trial.arms) for i in (3, 4)]
+    arms = list(proposed([*KNOWN, *again, record(5, run=0)], {0: run_of()}))
+    (found,) = explained(definition(), arms, 5, transferred=20)
+    assert found.observations == 23
+
+
 def test_trials_of_the_same_generator_run_are_not_pending_for_each_other():
     several = run_of(predictions=())
     found = only([*KNOWN, record(3, run=0), record(4, run=0)], several)
@@ -108,11 +115,11 @@ def test_the_standard_error_of_an_observation_counts_as_doubt():
 
 
 def test_what_the_model_said_itself_comes_first():
-    said = {"p_improve": 0.7, "incumbent": 1.6, "p_feasible": 0.9, "observations": 42.0}
+    said = {"p_improve": 0.7, "incumbent": 1.6, "p_feasible": 0.9}
     found = only([*KNOWN, record(3, run=0)], run_of(insights=(said,)))
     way = found.exploration
     assert (way.p_improve, way.incumbent, way.motive) == (0.7, 1.6, "exploiting")
-    assert (found.p_feasible, found.observations) == (0.9, 42)
+    assert found.p_feasible == 0.9
 
 
 def test_little_doubt_and_little_hope_is_fine_tuning():

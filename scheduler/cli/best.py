@@ -126,6 +126,7 @@ def _view(found: Finding, several: bool, volume: Dominated | None) -> views.View
     tail = {
         "least_infeasible": _arm_view(found, least) if least else None,
         "infeasible": found.choice.infeasible,
+        "arms": found.choice.arms,
     }
     if not several:
         one = _arm_view(found, chosen[0]) if chosen else None
@@ -181,8 +182,8 @@ def _lines(found: Finding, several: bool, volume: Dominated | None) -> Iterator[
     if not choice.chosen:
         yield from _nothing_lines(found, measure)
     elif choice.infeasible:
-        there = len(state.outcomes)
-        yield f"{choice.infeasible} of {there} arms break an outcome constraint or a threshold"
+        share = f"{choice.infeasible} of {choice.arms} arms"
+        yield f"{share} break an outcome constraint or a threshold"
     if not several:
         yield from _lucky_lines(found)
 

@@ -29,7 +29,7 @@ def explain(index: int, experiment: str | None, storage: str | None, as_json: bo
     store, of = found.store, found.experiment
     runs = read.generator_runs(store, of.id)
     arms = list(proposed(read.trials(store, of.id, limit=index + 1), runs))
-    explanations = explained(of.definition, arms, index)
+    explanations = explained(of.definition, arms, index, store.peek(of).transferred)
     if as_json:
         common.print_json(_view(of.definition, found.record, explanations))
     else:

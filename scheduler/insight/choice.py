@@ -56,6 +56,8 @@ class Choice:
     """Where none is feasible: the one that misses by least."""
     infeasible: int
     """How many arms are not feasible."""
+    arms: int
+    """Of how many that were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def choose(
         chosen=tuple(by_name[o.trial_index, o.arm_name] for o in best),
         least_infeasible=by_name[least.trial_index, least.arm_name] if least else None,
         infeasible=sum(not is_feasible(definition, o, baseline) for o in outcomes),
+        arms=len(outcomes),
     )
 
 

@@ -10,8 +10,9 @@ from scheduler.insight.nearest import Near, nearest
 from scheduler.insight.proposals import Proposed, known_to, outcome_of
 from scheduler.model.belief import p_feasible
 from scheduler.model.best import best_outcome
-from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.definition import ExperimentDefinition, signature
 from scheduler.model.experiment import STATUS_QUO
+from scheduler.model.pooling import average_of_each
 from scheduler.model.strategy import nodes_of
 
 LITTLE = 0.1
@@ -66,7 +67,7 @@ class Explanation:
 
     proposed: Proposed
     observations: int
-    """Arms that had been measured by then."""
+    """Different arms that had been measured by then, here or elsewhere."""
     pending: int
     """Arms on their way by then."""
     expected: Mapping[str, Expected]
@@ -88,13 +89,16 @@ class Explanation:
 
 
 def explained(
-    definition: ExperimentDefinition, arms: Sequence[Proposed], index: int
+    definition: ExperimentDefinition, arms: Sequence[Proposed], index: int, transferred: int = 0
 ) -> list[Explanation]:
-    """Return an explanation of each arm of trial ``index``; ``arms``: of it and those before."""
+    """Return an explanation of each arm of trial ``index``; ``arms``: of it and those before.
+
+    ``transferred``: how many arms had been measured elsewhere before the experiment began.
+    """
     space = Space(definition)
     earlier = [each for each in arms if each.trial.index < index]
     return [
-        _explanation(definition, space, each, earlier)
+        _explanation(definition, space, each, earlier, transferred)
         for each in arms
         if each.trial.index == index
     ]
@@ -109,7 +113,11 @@ def node_of(definition: ExperimentDefinition, each: Proposed) -> str | None:
 
 
 def _explanation(
-    definition: ExperimentDefinition, space: Space, each: Proposed, earlier: Sequence[Proposed]
+    definition: ExperimentDefinition,
+    space: Space,
+    each: Proposed,
+    earlier: Sequence[Proposed],
+    transferred: int,
 ) -> Explanation:
     others = [e for e in earlier if each.run is None or e.trial.generator_run != each.run.index]
     known, pending = known_to(each.run, others) if each.run else ([], 0)
@@ -119,7 +127,7 @@ def _explanation(
     near = nearest(space, each.arm.parameters, [e.arm.parameters for e in earlier])
     return Explanation(
         proposed=each,
-        observations=int(each.insight.get("observations", len(known))),
+        observations=transferred + len({signature(e.arm.parameters) for e in known}),
         pending=pending,
         expected=expected,
         exploration=exploration,
@@ -147,7 +155,7 @@ def _feasible(
 
 
 def _baseline(known: Sequence[Proposed]) -> Mapping[str, float] | None:
-    return next((e.means for e in known if e.arm.name == STATUS_QUO), None)
+    return average_of_each(e.means for e in known if e.arm.name == STATUS_QUO) or None
 
 
 def _exploration(
