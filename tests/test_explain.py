@@ -179,6 +179,25 @@ def test_the_nearest_arm_is_measured_in_the_unit_cube():
     assert nearest(space, arm, []) is None
 
 
+def test_a_parameter_that_one_arm_does_not_have_is_as_far_as_can_be():
+    space = Space(
+        load_text(
+            """
+schema: schedd/v1
+name: e
+parameters:
+  - {name: kind, type: choice, values: [sgd, adam], dependent_parameters: {sgd: [momentum]}}
+  - {name: momentum, type: range, bounds: [0.0, 1.0]}
+objective: "-loss"
+runner: {command: ["true"]}
+""",
+            "e",
+        )
+    )
+    near = nearest(space, {"kind": "adam"}, [{"kind": "sgd", "momentum": 0.5}])
+    assert near.differences == {"kind": 1.0, "momentum": 1.0}
+
+
 # -- on a small experiment that really ran
 
 

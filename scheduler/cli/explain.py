@@ -110,7 +110,9 @@ def _nearest(each: Explanation) -> str:
         return "no trial came before it"
     here, there = each.proposed.arm.parameters, other.arm.parameters
     names = list(near.differences)
-    apart = [f"{n} {text.scalar(there[n])} there, {text.scalar(here[n])} here" for n in names]
+    apart = [
+        f"{n} {text.scalar(there.get(n))} there, {text.scalar(here.get(n))} here" for n in names
+    ]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     if other.metrics:
         came = ", ".join(f"{m} = {text.measured(o)}" for m, o in other.metrics.items())
