@@ -290,3 +290,7 @@ def test_the_job_of_the_slots_says_when_it_ran_and_what_came_out(tmp_path):
     ((start, end),) = slots.spans(log)
     assert start <= end
     assert json.loads(result.read_text()) == {"y": 0.06}
+
+
+def test_a_report_without_runs_of_ours_meets_nothing(tmp_path):
+    assert report.main(["--ours", "nobody", "--problems", "branin"]) == 1

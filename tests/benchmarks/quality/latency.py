@@ -123,8 +123,9 @@ def show(systems: list[str], sizes: list[int]) -> list[bool]:
     for system in systems:
         found = [stored.get((system, size)) for size in sizes]
         cells = "".join(f"{'-' if r is None else format(r['cpu'], '.3f'):>10}" for r in found)
-        first = stored.get((system, 10), {})
-        print(f"    {system:14}{cells}   {first.get('first_cpu')} s, {first.get('first_wall')} s")
+        first = stored.get((system, 10))
+        start = f"   {first['first_cpu']} s, {first['first_wall']} s" if first else ""
+        print(f"    {system:14}{cells}{start}")
     return targets(stored, systems[0])
 
 
@@ -161,7 +162,8 @@ def main() -> int:
             figures = fresh(name, size)
             results.append(FILE, {**names, **figures})
             print(label, size, figures["each"], flush=True)
-    return 0 if all(show([arguments.tag, *(s for s in systems if s != "schedd")], sizes)) else 1
+    met = show([arguments.tag, *(s for s in systems if s != "schedd")], sizes)
+    return 0 if met and all(met) else 1
 
 
 def _stands(name: str, there: results.Record | None) -> bool:

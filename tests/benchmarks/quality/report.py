@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_setting(table, systems, by_name()[name], mode)
     met = targets(table, arguments.ours, settings)
     print(f"{sum(met)} of {len(met)} targets met")
-    return 0 if all(met) else 1
+    return 0 if met and all(met) else 1  # nothing measured is nothing met
 
 
 if __name__ == "__main__":
