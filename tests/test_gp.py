@@ -1,5 +1,6 @@
 """The model: its gradient, and that it says what BoTorch's own says with the same numbers."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -46,14 +47,16 @@ def process(**more):
     return Fits(SPACE).model(column(**more))
 
 
+@pytest.mark.parametrize("shape", ["SMOOTH", "ROUGH"])
 @pytest.mark.parametrize("variances", [None, np.linspace(0.01, 0.3, 14)])
-def test_the_gradient_is_that_of_the_value(variances):
+def test_the_gradient_is_that_of_the_value(variances, shape):
     import torch
 
-    from scheduler.generation.fit import STANDARD, LogPosterior
-    from scheduler.generation.kernel import Embedding
+    from scheduler.generation.fit import Belief, LogPosterior
+    from scheduler.generation.kernel import Embedding, Shape
 
-    target = LogPosterior(Embedding(SPACE), column(variances=variances), STANDARD)
+    belief = Belief(shape=Shape[shape])
+    target = LogPosterior(Embedding(SPACE), column(variances=variances), belief)
     theta = torch.tensor([[-0.3, 0.4, 0.2, 0.1, -3.0]], dtype=torch.double)
     _, gradient = target(theta)
     for j in range(5 if variances is None else 4):
@@ -69,29 +72,95 @@ def test_a_fit_is_a_mode_of_the_posterior_density():
     from scheduler.generation.fit import STANDARD, LogPosterior, fitted
     from scheduler.generation.kernel import Embedding
 
-    embedding = Embedding(SPACE)
-    theta = fitted(embedding, column())
-    target = LogPosterior(embedding, column(), STANDARD)
+    target = LogPosterior(Embedding(SPACE), column(), STANDARD)
+    theta = fitted(target)
     best, _ = target(theta[None])
     around = theta + 0.3 * torch.randn(50, 5, dtype=torch.double, generator=_seeded(1))
     assert (target(around)[0] >= best - 1e-6).all()
 
 
-def test_the_posterior_is_that_of_botorch():
+def test_hyperparameters_are_drawn_as_often_as_they_are_likely():
+    """Against importance sampling from a wide box: means and spreads of the logarithms."""
     import torch
 
-    from scheduler.generation.hypervolume import as_botorch
+    from scheduler.generation.fit import STANDARD, LogPosterior, fitted
+    from scheduler.generation.kernel import Embedding
+    from scheduler.generation.sample import drawn
+
+    target = LogPosterior(Embedding(SPACE), column(), STANDARD)
+    mode = fitted(target)
+    draws = torch.cat([drawn(target, draw, 60)[:, :-1] for draw in drawn(target, mode, 4)])
+    low, high = draws.min(0).values - 1.5, draws.max(0).values + 1.5
+    uniform = torch.rand(60_000, 4, dtype=torch.double, generator=_seeded(0))
+    box = torch.cat([low + (high - low) * uniform, mode[-1].expand(60_000, 1)], dim=1)
+    density = torch.cat([-target(part)[0] for part in box.split(5000)]) + box[:, :-1].sum(-1)
+    weight = torch.softmax(density, 0)[:, None]
+    expected = (weight * box[:, :-1]).sum(0)
+    spread = (weight * (box[:, :-1] - expected).square()).sum(0).sqrt()
+    assert ((draws.mean(0) - expected).abs() < 0.7 * spread).all()
+    assert (draws.std(0) > 0.3 * spread).all()
+    assert (draws.std(0) < 2.0 * spread).all()
+    assert (drawn(target, mode, 3) == drawn(target, mode, 3)).all()
+
+
+def botorchs(gp):
+    """Return BoTorch's own model with the hyperparameters of the first member."""
+    from botorch.models import SingleTaskGP
+    from gpytorch.kernels import Kernel
+    from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+    from gpytorch.means import ConstantMean
+
+    class Fitted(Kernel):
+        def forward(self, x1, x2, diag=False, **_):
+            a = gp.embedding.scaled(x1, gp.lengthscales[0])
+            b = gp.embedding.scaled(x2, gp.lengthscales[0])
+            squares = (a[..., :, None, :] - b[..., None, :, :]).square().sum(-1)
+            covariance = gp.outputscale[0] * (-0.5 * squares).exp()
+            return covariance.diagonal(dim1=-2, dim2=-1) if diag else covariance
+
+    mean = ConstantMean()
+    mean.constant.data = gp.mean[0, 0].clone()
+    model = SingleTaskGP(
+        gp.points,
+        gp.values[:, None],
+        gp.noise[0, :, None],
+        likelihood=FixedNoiseGaussianLikelihood(gp.noise[0]),
+        covar_module=Fitted(),
+        mean_module=mean,
+        outcome_transform=None,
+    )
+    return model.double().eval()
+
+
+def test_the_posterior_is_that_of_botorch():
+    import torch
 
     gp = process(variances=np.linspace(0.01, 0.3, 14))
     points = torch.as_tensor(SPACE.snap(np.random.default_rng(3).random((9, 3))))
     mean, deviation = gp.posterior(points)
     joint_mean, joint = gp.joint(points)
-    posterior = as_botorch(gp).posterior(points)
-    torch.testing.assert_close(mean, posterior.mean[:, 0], rtol=1e-6, atol=1e-7)
+    posterior = botorchs(gp).posterior(points)
+    torch.testing.assert_close(mean[0], posterior.mean[:, 0], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(joint_mean, mean)
-    torch.testing.assert_close(deviation, posterior.variance[:, 0].sqrt(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(deviation[0], posterior.variance[:, 0].sqrt(), rtol=1e-5, atol=1e-6)
     covariance = posterior.distribution.covariance_matrix
-    torch.testing.assert_close(joint, covariance, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(joint[0], covariance, rtol=1e-5, atol=1e-6)
+
+
+def test_members_are_what_each_is_alone():
+    import torch
+
+    from scheduler.generation.gp import Fits, GaussianProcess
+    from scheduler.generation.kernel import Shape
+
+    fits = Fits(SPACE)
+    broad = fits.model(column(), broad=True)
+    assert len(broad.noise) > 3
+    points = torch.as_tensor(SPACE.snap(np.random.default_rng(3).random((9, 3))))
+    (theta,) = fits._thetas.values()
+    alone = GaussianProcess(fits.embedding, column(), Shape.SMOOTH, theta[2:3])
+    for all_of_them, one in zip(broad.posterior(points), alone.posterior(points), strict=True):
+        torch.testing.assert_close(all_of_them[2:3], one)
 
 
 def test_the_mean_is_the_most_likely_constant():
@@ -99,9 +168,9 @@ def test_the_mean_is_the_most_likely_constant():
 
     gp = process()
     rows = gp.scaled(gp.points)
-    inverse = torch.linalg.inv(gp.covariance(rows, rows) + torch.diag(gp.noise))
+    inverse = torch.linalg.inv(gp.covariance(rows, rows)[0] + torch.diag(gp.noise[0]))
     expected = (inverse @ gp.values).sum() / inverse.sum()
-    assert float(gp.mean) == pytest.approx(float(expected), rel=1e-6)
+    assert float(gp.mean[0, 0]) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_leaving_one_out_is_fitting_without_it():
@@ -109,15 +178,16 @@ def test_leaving_one_out_is_fitting_without_it():
 
     variances = np.full(14, 0.05)
     gp = process(variances=variances)
-    means, deviations = gp.leave_one_out()
+    (means,), (deviations,) = gp.leave_one_out()
     rows = gp.scaled(gp.points)
-    covariance = gp.covariance(rows, rows) + torch.diag(gp.noise)
+    covariance = gp.covariance(rows, rows)[0] + torch.diag(gp.noise[0])
+    constant = gp.mean[0, 0]
     for i in (0, 7, 13):
         rest = [j for j in range(14) if j != i]
         solved = torch.linalg.solve(
-            covariance[rest][:, rest], (gp.values - gp.mean)[rest].unsqueeze(1)
+            covariance[rest][:, rest], (gp.values - constant)[rest].unsqueeze(1)
         )
-        mean = gp.mean + covariance[i, rest] @ solved[:, 0]
+        mean = constant + covariance[i, rest] @ solved[:, 0]
         assert float(means[i]) == pytest.approx(float(mean), rel=1e-6)
         cross = torch.linalg.solve(covariance[rest][:, rest], covariance[rest, i].unsqueeze(1))
         variance = covariance[i, i] - covariance[i, rest] @ cross[:, 0]
@@ -136,23 +206,21 @@ def test_the_improvement_is_that_of_many_joint_draws(monkeypatch):
     gp = process(variances=np.full(14, 0.1))
     problem = Problem(
         (gp.column,),
-        (gp,),
+        ((gp,),),
         torch.ones(1, 1, dtype=torch.double),
         torch.tensor([math.nan]),
         (Limit(0, 1.0, 1.0),),
     )
     pending = torch.tensor([[0.35, 0.5, 0.5]], dtype=torch.double)
     at = torch.tensor([[0.4, 0.9, 0.5], [0.2, 0.1, 0.9]], dtype=torch.double)
-    score = LogImprovement(problem, pending, 0)
+    score = LogImprovement(problem, (gp,), pending, 0)
     points = torch.cat([gp.points, pending, at])
-    mean, covariance = gp.joint(points)
+    (mean,), (covariance,) = gp.joint(points)
     root = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(points)))
     normals = torch.randn(200_000, len(points), dtype=torch.double, generator=_seeded(0))
     values = mean + normals @ root.T
     known, new = values[:, :-2], values[:, -2:]
-    free = LogImprovement(
-        Problem(problem.columns, (gp,), problem.weights, problem.thresholds, ()), pending, 0
-    )
+    free = LogImprovement(dataclasses.replace(problem, limits=()), (gp,), pending, 0)
     gain = (new - known.amax(1, keepdim=True)).clamp_min(0.0).mean(0)
     torch.testing.assert_close(free(at).exp(), gain, rtol=0.05, atol=5e-4)
     feasible, better = score.probabilities(at)
@@ -186,3 +254,43 @@ def _seeded(seed):
     import torch
 
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_the_gain_of_hypervolume_is_that_of_many_draws(objectives):
+    import torch
+    from botorch.utils.multi_objective.hypervolume import Hypervolume
+    from botorch.utils.multi_objective.pareto import is_non_dominated
+
+    from scheduler.generation.gp import Fits
+    from scheduler.generation.hypervolume import LogHypervolumeImprovement
+    from scheduler.generation.problem import Problem
+
+    rng = np.random.default_rng(5)
+    columns = [
+        dataclasses.replace(column(variances=np.full(14, 1e-6)), values=rng.standard_normal(14))
+        for _ in range(objectives)
+    ]
+    gps = tuple(Fits(SPACE).model(each) for each in columns)
+    corner = torch.full((objectives,), -1.0, dtype=torch.double)
+    problem = Problem(
+        tuple(columns), (gps,), torch.eye(objectives, dtype=torch.double), corner, ()
+    )
+    at = torch.as_tensor(SPACE.snap(rng.random((3, 3))))
+    score = LogHypervolumeImprovement(problem, gps, at[:0], 0)
+    volume = Hypervolume(corner)
+    known = torch.stack([gp.values for gp in gps], dim=-1)
+    front = known[is_non_dominated(known) & (known > corner).all(-1)]
+    before = volume.compute(front)
+    for k in range(3):
+        parts = [gp.posterior(at[k : k + 1]) for gp in gps]
+        mean = torch.stack([m[0, 0] for m, _ in parts])
+        deviation = torch.stack([s[0, 0] for _, s in parts])
+        normals = torch.randn(3000, objectives, dtype=torch.double, generator=_seeded(k))
+        gains = []
+        for outcome in mean + deviation * normals:
+            both = torch.cat([front, outcome[None]])
+            both = both[is_non_dominated(both) & (both > corner).all(-1)]
+            gains.append(volume.compute(both) - before)
+        error = 4.0 * float(np.std(gains)) / math.sqrt(len(gains)) + 1e-4
+        assert float(score(at[k : k + 1]).exp()) == pytest.approx(np.mean(gains), abs=error)

@@ -20,9 +20,9 @@ from scheduler.generation.space import Points, Space
 Score = Callable[[Tensor], Tensor]
 """From points, shape (n, d), to values, shape (n,)."""
 
-RAW, NEAR = 512, 256
+RAW, NEAR = 1024, 512
 """Points looked at: uniform ones, and ones near the incumbents."""
-STARTS = 6
+STARTS = 8
 """Points of each kind that are climbed from."""
 WITHIN = 3
 """Ascents that are done again within linear constraints."""

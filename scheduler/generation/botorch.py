@@ -1,7 +1,8 @@
 """Arms from a model: Gaussian processes and log noisy expected improvement.
 
-One objective: :mod:`scheduler.generation.improvement`; several: BoTorch's qLogNEHVI. Conditioned
-on the pending arms and, within a request, on the arms proposed before.
+One objective: :mod:`scheduler.generation.improvement`; several:
+:mod:`scheduler.generation.hypervolume`. Conditioned on the pending arms and, within a request, on
+the arms proposed before.
 """
 
 import functools
@@ -17,17 +18,23 @@ from torch import Tensor
 
 from scheduler.generation.acquire import Maximizer, Score
 from scheduler.generation.feasibility import log_success
-from scheduler.generation.gp import Fits
+from scheduler.generation.fit import Belief
+from scheduler.generation.gp import Fits, GaussianProcess
+from scheduler.generation.hypervolume import LogHypervolumeImprovement, front
 from scheduler.generation.improvement import LogImprovement
+from scheduler.generation.kernel import Shape
 from scheduler.generation.polytope import Polytope
-from scheduler.generation.problem import Problem, complete, posed
+from scheduler.generation.problem import Problem, complete, mixed, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
 from scheduler.generation.sobol import grouped
 from scheduler.generation.space import GenerationError, Key, Points, Space
 from scheduler.model.base import Value
+from scheduler.model.definition import ExperimentDefinition
 
 NUMERICAL_TROUBLE = (BotorchError, NotPSDError, RuntimeError)
 """What a fit or a posterior raises where a matrix is beyond repair, or memory ends."""
+BELIEFS = (Belief(shape=Shape.SMOOTH),)
+"""What metrics may be like; acquisition functions and predictions are averaged over both."""
 INCUMBENTS = 4
 """Best measured arms that are searched around, where there is one objective."""
 
@@ -47,7 +54,7 @@ class BotorchGenerator:
         seed = request.seed % 2**31
         try:
             with manual_seed(seed):
-                arms = self._arms(request, self._posed(request), seed)
+                arms = self._arms(request, seed)
         except NUMERICAL_TROUBLE as error:
             raise GenerationError(_said(error)) from error
         return GenerationReply(
@@ -77,18 +84,17 @@ class BotorchGenerator:
         """
         try:
             problem = self._posed(request)
-            parts = {m.column.metric: (m.column, *m.leave_one_out()) for m in problem.models}
+            parts = [_left_out(models) for models in zip(*problem.models, strict=True)]
         except NUMERICAL_TROUBLE as error:
             raise GenerationError(_said(error)) from error
         rows = complete(request.definition, request.observed)
-        found = {}
-        for metric, (column, means, deviations) in parts.items():
-            predicted = map(column.natural, means.tolist(), deviations.tolist())
-            found[metric] = [
-                (row.metrics[metric][0], p["mean"], p["sem"])
-                for row, p in zip(rows, predicted, strict=True)
+        return {
+            column.metric: [
+                (row.metrics[column.metric][0], p["mean"], p["sem"])
+                for row, p in zip(rows, map(column.natural, *predicted), strict=True)
             ]
-        return found
+            for column, predicted in zip(problem.columns, parts, strict=True)
+        }
 
     def noise(self, request: GenerationRequest) -> Mapping[str, float]:
         """Return metric -> standard deviation of one observation: given, or inferred.
@@ -96,40 +102,47 @@ class BotorchGenerator:
         Raises GenerationError where there is no model.
         """
         try:
-            models = self._posed(request).models
+            models = self._posed(request, broad=False).models[0]
         except NUMERICAL_TROUBLE as error:
             raise GenerationError(_said(error)) from error
         return {m.column.metric: float(m.noise.mean().sqrt()) * m.column.scale for m in models}
 
-    def _posed(self, request: GenerationRequest) -> Problem:
+    def _posed(self, request: GenerationRequest, *, broad: bool = True) -> Problem:
         if not self.space.dimension:
             raise GenerationError("no parameter can vary")
-        (problem,) = posed(self.space, self._fits, request)
-        return problem
+        return posed(self.space, self._fits, request, BELIEFS, broad=broad)
 
-    def _arms(self, request: GenerationRequest, problem: Problem, seed: int) -> list[Proposal]:
-        """Return the arms one after the other, each knowing those before it."""
+    def _arms(self, request: GenerationRequest, seed: int) -> list[Proposal]:
+        """Return the arms one after the other, each knowing those before it.
+
+        In turns by all that explains the data well, which looks where the best explanation sees
+        nothing, and by the best explanation alone, which pins an optimum down.
+        """
         rng = np.random.default_rng(seed)
         pending = list(request.pending)
         used = self.space.keys(
             request.seen, request.pending, (o.parameters for o in request.observed)
         )
-        incumbents = _incumbents(problem)
-        success = log_success(
-            self._fits, problem.columns[0].points, self.space.encode(request.failed)
-        )
+        success = self._success(request)
         arms = []
         for _ in range(request.trials * request.arms_per_trial):
+            broad = (len(request.observed) + len(pending)) % 2 == 0
+            problem = self._posed(request, broad=broad)
             value = _score(problem, self._points(pending), seed)
             score = value if success is None else _sum(value, success)
             search = Maximizer(self.space, score, rng, self._polytope)
-            arm = self._first_new(search.ranked(incumbents), used)
+            arm = self._first_new(search.ranked(_incumbents(problem)), used)
             used.add(self.space.key(arm))
             pending.append(arm)
             point = self._points([arm])
-            insight = _insight(request, problem, value, success, point)
+            insight = _insight(request.definition, problem, value, success, point)
             arms.append(Proposal(arm, _prediction(problem, point), insight))
         return arms
+
+    def _success(self, request: GenerationRequest) -> Score | None:
+        rows = complete(request.definition, request.observed)
+        measured = self.space.encode([o.parameters for o in rows])
+        return log_success(self._fits, measured, self.space.encode(request.failed))
 
     def _points(self, arms: Sequence[Mapping[str, Value]]) -> Tensor:
         return torch.as_tensor(self.space.encode(arms))
@@ -146,13 +159,30 @@ class BotorchGenerator:
         return Polytope(self.space) if len(self.space.offsets) else None
 
 
-def _score(problem: Problem, pending: Tensor, seed: int) -> Score:
-    """Return the acquisition function, with ``pending`` (p, d) about to be measured."""
-    if len(problem.weights) == 1:
-        return LogImprovement(problem, pending, seed)
-    from scheduler.generation.hypervolume import log_hypervolume_improvement
+class Mixture:
+    """An acquisition function averaged over beliefs: what any of them hopes for counts."""
 
-    return log_hypervolume_improvement(problem, pending, seed)
+    def __init__(self, members: Sequence[LogImprovement | LogHypervolumeImprovement]) -> None:
+        self._members = members
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the logarithm of the mean over beliefs, shape (n,), at points (n, d)."""
+        logs = torch.stack([member(points) for member in self._members])
+        return torch.logsumexp(logs, dim=0) - math.log(len(logs))
+
+    def probabilities(self, points: Tensor) -> dict[str, float]:
+        """Return how likely the first of ``points`` is to be feasible, and to be the best."""
+        each = [m.probabilities(points) for m in self._members if isinstance(m, LogImprovement)]
+        if not each:
+            return {}
+        feasible, better = (torch.stack(p).mean(0)[0] for p in zip(*each, strict=True))
+        return {"p_feasible": float(feasible), "p_improve": float(better)}
+
+
+def _score(problem: Problem, pending: Tensor, seed: int) -> Mixture:
+    """Return the acquisition function, with ``pending`` (p, d) about to be measured."""
+    kind = LogImprovement if len(problem.weights) == 1 else LogHypervolumeImprovement
+    return Mixture([kind(problem, models, pending, seed) for models in problem.models])
 
 
 def _sum(a: Score, b: Score) -> Score:
@@ -161,12 +191,7 @@ def _sum(a: Score, b: Score) -> Score:
 
 def _incumbents(problem: Problem) -> Points:
     """Return the observed points worth searching around, shape (k, d)."""
-    if len(problem.weights) == 1:
-        chosen = problem.ranking()[:INCUMBENTS]
-    else:
-        from scheduler.generation.hypervolume import front
-
-        chosen = front(problem)
+    chosen = problem.ranking()[:INCUMBENTS] if len(problem.weights) == 1 else front(problem)
     return np.asarray(problem.observed[chosen].numpy())
 
 
@@ -180,26 +205,30 @@ def _prediction(problem: Problem, point: Tensor) -> dict[str, dict[str, float]]:
 
 
 def _insight(
-    request: GenerationRequest,
+    definition: ExperimentDefinition,
     problem: Problem,
-    value: Score,
+    value: Mixture,
     success: Score | None,
     point: Tensor,
 ) -> dict[str, float]:
     """Return what the models knew of ``point`` (1, d) when it was chosen."""
     with torch.no_grad():
-        insight = {"acquisition": float(value(point))}
         chance = 1.0 if success is None else float(success(point).exp())
-        if isinstance(value, LogImprovement):
-            feasible, better = value.probabilities(point)
-            best = problem.ranking()[:1]
-            mean, _ = problem.moments(problem.observed[best])
-            insight["p_feasible"] = float(feasible) * chance
-            insight["p_improve"] = float(better) * chance
-            insight["incumbent"] = problem.objective(request.definition, mean[0])
-        elif success is not None:
-            insight["p_feasible"] = chance
+        insight = {name: p * chance for name, p in value.probabilities(point).items()}
+        insight.setdefault("p_feasible", chance)
+        insight["acquisition"] = float(value(point))
+        if len(problem.weights) == 1:
+            mean, _ = problem.moments(problem.observed[problem.ranking()[:1]])
+            insight["incumbent"] = problem.objective(definition, mean[0])
     return {name: number for name, number in insight.items() if math.isfinite(number)}
+
+
+def _left_out(models: Sequence[GaussianProcess]) -> tuple[list[float], list[float]]:
+    """Return what the others predict of each observation, by a mixture of ``models``."""
+    parts = [model.leave_one_out() for model in models]
+    means, deviations = (torch.cat(part) for part in zip(*parts, strict=True))
+    mean, deviation = mixed(means, deviations)
+    return mean.tolist(), deviation.tolist()
 
 
 def _said(error: Exception) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scheduler.generation.column import Column
 from scheduler.generation.gp import Fits
+from scheduler.generation.problem import mixed
 from scheduler.generation.space import Points
 
 STEEPNESS = 3.0
@@ -35,7 +36,7 @@ def log_success(fits: Fits, measured: Points, failed: Points) -> Callable[[Tenso
     model = fits.model(Column("success", points, labels, noise, 1.0, 0.0, 1.0))
 
     def log_probability(at: Tensor) -> Tensor:
-        mean, deviation = model.posterior(at)
+        mean, deviation = mixed(*model.posterior(at))
         steep = STEEPNESS * mean / torch.sqrt(1.0 + (STEEPNESS * deviation).square())
         return torch.as_tensor(log_ndtr(steep))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scheduler.generation.column import NOISE_FLOOR, Column
-from scheduler.generation.kernel import Embedding, square_distances
+from scheduler.generation.kernel import Embedding, Shape, square_distances
 from scheduler.generation.minimize import minimized
 from scheduler.generation.space import GenerationError
 
@@ -26,7 +26,7 @@ _IMPOSSIBLE = 1e10
 
 
 @dataclass(frozen=True)
-class Priors:
+class Belief:
     """What is believed before anything is measured.
 
     Lengthscales: LogNormal(sqrt(2) + log(d) / 2, sqrt(3)) of Hvarfner, Hellsten, Nardi (2024), so
@@ -34,6 +34,7 @@ class Priors:
     variance 1. Noise variance: Gamma(1.1, 30), which hardly pulls at it.
     """
 
+    shape: Shape = Shape.SMOOTH
     outputscale: tuple[float, float] = (2.0, 1.0)
     noise: tuple[float, float] = (1.1, 30.0)
     location: float = math.sqrt(2)
@@ -57,7 +58,7 @@ class Priors:
         return value, gradient
 
 
-STANDARD = Priors()
+STANDARD = Belief()
 
 
 class LogPosterior:
@@ -67,9 +68,10 @@ class LogPosterior:
     variance. The constant mean is at its optimum given the rest (generalized least squares).
     """
 
-    def __init__(self, embedding: Embedding, column: Column, priors: Priors) -> None:
+    def __init__(self, embedding: Embedding, column: Column, belief: Belief) -> None:
         keep = _subset(column)
-        self._embedding, self._priors = embedding, priors
+        self.metric, self.dimension = column.metric, embedding.dimension
+        self._embedding, self._belief = embedding, belief
         self._features = embedding(torch.as_tensor(column.points[keep]))
         self._values = torch.as_tensor(column.values[keep])
         known = column.variances
@@ -78,7 +80,9 @@ class LogPosterior:
     def __call__(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return (values, gradients), shapes (b,) and (b, d + 2)."""
         scaled = self._features / theta[:, :-2].exp()[:, None, self._embedding.owner]
-        signal = torch.exp(theta[:, -2, None, None] - 0.5 * square_distances(scaled, scaled))
+        outputscale = theta[:, -2, None, None].exp()
+        correlation, fall = self._belief.shape.falls(square_distances(scaled, scaled))
+        signal = outputscale * correlation
         noise = self._noise(theta)
         covariance = signal + torch.diag_embed(noise.expand(len(theta), len(self._values)))
         root, failed = torch.linalg.cholesky_ex(covariance)
@@ -88,36 +92,34 @@ class LogPosterior:
         alpha = (inverse @ residual[:, :, None])[:, :, 0]
         value = 0.5 * (residual * alpha).sum(-1) + root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         slope = 0.5 * (inverse - alpha[:, :, None] * alpha[:, None, :])
-        gradient = self._chain(slope, signal, scaled, noise)
-        penalty, pull = self._priors.penalty(theta, self._variances is None)
+        gradient = self._chain(slope * outputscale * fall, scaled)
+        gradient[:, -2] = (slope * signal).sum((-1, -2))
+        if self._variances is None:
+            gradient[:, -1] = slope.diagonal(dim1=-2, dim2=-1).sum(-1) * noise[:, 0]
+        penalty, pull = self._belief.penalty(theta, self._variances is None)
         return _guarded(value + penalty, gradient + pull, failed)
 
     def _noise(self, theta: Tensor) -> Tensor:
         return theta[:, -1:].exp() if self._variances is None else self._variances[None]
 
-    def _chain(self, slope: Tensor, signal: Tensor, scaled: Tensor, noise: Tensor) -> Tensor:
-        """Return the gradient in theta from ``slope``, that in the covariance, (b, n, n)."""
-        weight = slope * signal
+    def _chain(self, weight: Tensor, scaled: Tensor) -> Tensor:
+        """Return the gradient in the lengthscales from that in the squared distances (b, n, n)."""
         # sum over n, m of weight * (x_n - x_m)^2, for every feature at once
         spread = 2.0 * (scaled.square() * weight.sum(-1, keepdim=True)).sum(-2)
         spread = spread - 2.0 * (scaled * (weight @ scaled)).sum(-2)
-        gradient = torch.zeros(len(slope), self._embedding.dimension + 2, dtype=torch.double)
-        gradient[:, :-2].index_add_(1, self._embedding.owner, spread)
-        gradient[:, -2] = weight.sum((-1, -2))
-        if self._variances is None:
-            gradient[:, -1] = slope.diagonal(dim1=-2, dim2=-1).sum(-1) * noise[:, 0]
+        gradient = torch.zeros(len(weight), self._embedding.dimension + 2, dtype=torch.double)
+        gradient[:, :-2].index_add_(1, self._embedding.owner, -2.0 * spread)
         return gradient
 
 
-def fitted(embedding: Embedding, column: Column, priors: Priors = STANDARD) -> Tensor:
+def fitted(target: LogPosterior, belief: Belief = STANDARD) -> Tensor:
     """Return the hyperparameters of highest posterior density, shape (d + 2,), as logarithms.
 
     Raises GenerationError where none are possible.
     """
-    target = LogPosterior(embedding, column, priors)
-    d = embedding.dimension
+    d = target.dimension
     starts = [
-        [priors.log_lengthscale(d)] * d + [0.0, math.log(1e-3)],
+        [belief.log_lengthscale(d)] * d + [0.0, math.log(1e-3)],
         [math.log(0.3) + 0.25 * math.log(d)] * d + [0.0, math.log(1e-5)],
     ]
     bounds = [(math.log(SHORTEST), math.log(LONGEST))] * d
@@ -128,7 +130,7 @@ def fitted(embedding: Embedding, column: Column, priors: Priors = STANDARD) -> T
 
     ends, values = minimized(evaluate, np.array(starts), bounds, steps=120, tolerance=1e-4)
     if not min(values) < _IMPOSSIBLE:
-        raise GenerationError(f"no model of {column.metric} can be fitted")
+        raise GenerationError(f"no model of {target.metric} can be fitted")
     return torch.as_tensor(ends[int(np.argmin(values))])
 
 

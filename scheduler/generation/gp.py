@@ -4,63 +4,75 @@ import torch
 from torch import Tensor
 
 from scheduler.generation.column import Column
-from scheduler.generation.fit import STANDARD, Priors, fitted
-from scheduler.generation.kernel import Embedding, correlation
+from scheduler.generation.fit import STANDARD, Belief, LogPosterior, fitted
+from scheduler.generation.kernel import Embedding, Shape, square_distances
+from scheduler.generation.sample import drawn
 from scheduler.generation.space import GenerationError, Space
 
 _JITTERS = (0.0, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 
 
 class GaussianProcess:
-    """The posterior of one metric, in its column's units, given hyperparameters.
+    """The posterior of one metric, in its column's units, for each of several hyperparameters.
 
-    The same as BoTorch's SingleTaskGP with this kernel, without what that costs a call.
+    Each is the same as BoTorch's SingleTaskGP with this kernel, without what that costs a call;
+    together, a member of a batch each, they cost little more than one. ``m`` below: how many.
     """
 
-    def __init__(self, embedding: Embedding, column: Column, theta: Tensor) -> None:
-        """Condition on the column; ``theta`` (d + 2,) as in :mod:`scheduler.generation.fit`."""
-        self.embedding, self.column = embedding, column
-        self.lengthscales, self.outputscale = theta[:-2].exp(), theta[-2].exp()
-        known = column.variances
-        count = len(column.values)
-        self.noise = theta[-1].exp().expand(count) if known is None else torch.as_tensor(known)
+    def __init__(self, embedding: Embedding, column: Column, shape: Shape, theta: Tensor) -> None:
+        """Condition on the column; ``theta`` (m, d + 2) as in :mod:`scheduler.generation.fit`."""
+        self.embedding, self.column, self.shape = embedding, column, shape
         self.points, self.values = torch.as_tensor(column.points), torch.as_tensor(column.values)
+        self.lengthscales = theta[:, None, :-2].exp()
+        """Shape (m, 1, d)."""
+        self.outputscale = theta[:, -2, None].exp()
+        """Shape (m, 1)."""
+        noise = theta[:, -1:].exp()
+        if column.variances is not None:
+            noise = torch.as_tensor(column.variances)[None]
+        self.noise = noise.expand(len(theta), len(self.values))
+        """Shape (m, n)."""
         self._rows = self.scaled(self.points)
-        self._root = cholesky(self.covariance(self._rows, self._rows) + torch.diag(self.noise))
-        sides = torch.stack([torch.ones(count, dtype=torch.double), self.values], dim=1)
-        ones, values = torch.cholesky_solve(sides, self._root).T
-        self.mean = values.sum() / ones.sum()
-        """The constant that predictions return to far from all observations."""
+        self._root = cholesky(self.covariance(self._rows, self._rows), self.noise)
+        sides = torch.stack([torch.ones_like(self.values), self.values], dim=1)
+        ones, values = torch.cholesky_solve(sides.expand(len(theta), -1, -1), self._root).unbind(
+            -1
+        )
+        self.mean = values.sum(-1, keepdim=True) / ones.sum(-1, keepdim=True)
+        """The constant that predictions return to far from all observations, shape (m, 1)."""
         self._alpha = values - self.mean * ones
 
     def scaled(self, points: Tensor) -> Tensor:
-        """Return the features of points, shape (..., d), over the lengthscales."""
+        """Return the features of points (n, d) over the lengthscales, shape (m, n, f)."""
         rows: Tensor = self.embedding.scaled(points, self.lengthscales)
         return rows
 
     def covariance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the prior covariance of scaled features, without noise."""
-        covariance: Tensor = self.outputscale * correlation(a, b)
+        """Return the prior covariances of scaled features, without noise."""
+        correlation, _ = self.shape.falls(square_distances(a, b))
+        covariance: Tensor = self.outputscale[:, :, None] * correlation
         return covariance
 
     def posterior(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and standard deviations, without noise, at points (n, d): both (n,)."""
+        """Return means and standard deviations, without noise, at points (n, d): both (m, n)."""
         cross, half = self._cross(self.scaled(points))
-        variance = self.outputscale - half.square().sum(0)
-        return self.mean + cross @ self._alpha, variance.clamp_min(1e-12).sqrt()
+        variance = self.outputscale - half.square().sum(-2)
+        mean = self.mean + (cross @ self._alpha[:, :, None])[..., 0]
+        return mean, variance.clamp_min(1e-12).sqrt()
 
     def joint(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean (n,) and the covariance (n, n), without noise, at points (n, d)."""
+        """Return means (m, n) and covariances (m, n, n), without noise, at points (n, d)."""
         rows = self.scaled(points)
         cross, half = self._cross(rows)
-        return self.mean + cross @ self._alpha, self.covariance(rows, rows) - half.mT @ half
+        mean = self.mean + (cross @ self._alpha[:, :, None])[..., 0]
+        return mean, self.covariance(rows, rows) - half.mT @ half
 
     def leave_one_out(self) -> tuple[Tensor, Tensor]:
-        """Return what the others predict of each observation, and how surely; both (n,).
+        """Return what the others predict of each observation, and how surely; both (m, n).
 
         Rasmussen and Williams (2006), eq. 5.12; the deviations include the noise.
         """
-        variance = 1.0 / torch.cholesky_inverse(self._root).diagonal()
+        variance = 1.0 / torch.cholesky_inverse(self._root).diagonal(dim1=-2, dim2=-1)
         means: Tensor = self.values - self._alpha * variance
         return means, variance.sqrt()
 
@@ -69,14 +81,16 @@ class GaussianProcess:
         return cross, torch.linalg.solve_triangular(self._root, cross.mT, upper=False)
 
 
-def cholesky(covariance: Tensor) -> Tensor:
-    """Return the lower root, with the least jitter that it takes; GenerationError where none."""
-    scale = covariance.diagonal().mean()
+def cholesky(covariance: Tensor, noise: Tensor) -> Tensor:
+    """Return lower roots of covariances (m, n, n) with noise (m, n), with the least jitter.
+
+    Raises GenerationError where none helps.
+    """
+    scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
     for jitter in _JITTERS:
-        ridge = torch.full((len(covariance),), jitter, dtype=torch.double) * scale
-        found = torch.linalg.cholesky_ex(covariance + torch.diag(ridge))
+        found = torch.linalg.cholesky_ex(covariance + torch.diag_embed(noise + jitter * scale))
         root: Tensor = found.L
-        if not found.info and bool(torch.isfinite(root).all()):
+        if not found.info.any() and bool(torch.isfinite(root).all()):
             return root
     raise GenerationError("numerical trouble: a covariance matrix is singular")
 
@@ -91,13 +105,34 @@ class Fits:
     def __init__(self, space: Space, most: int = 16) -> None:
         self.embedding = Embedding(space)
         self._most = most
-        self._thetas: dict[tuple[str, Priors], Tensor] = {}
+        self._thetas: dict[tuple[str, Belief], Tensor] = {}
 
-    def model(self, column: Column, priors: Priors = STANDARD) -> GaussianProcess:
-        """Return the model of ``column``; GenerationError where it cannot be fitted."""
-        key = (column.digest, priors)
+    def model(
+        self, column: Column, belief: Belief = STANDARD, *, broad: bool = False
+    ) -> GaussianProcess:
+        """Return the model of ``column``; GenerationError where it cannot be fitted.
+
+        ``broad``: with other hyperparameters as members that explain the data about as well.
+        """
+        key = (column.digest, belief)
         if key not in self._thetas:
             while len(self._thetas) >= self._most:
                 del self._thetas[next(iter(self._thetas))]
-            self._thetas[key] = fitted(self.embedding, column, priors)
-        return GaussianProcess(self.embedding, column, self._thetas[key])
+            self._thetas[key] = self._explained(column, belief)
+        theta = self._thetas[key] if broad else self._thetas[key][:1]
+        return GaussianProcess(self.embedding, column, belief.shape, theta)
+
+    def _explained(self, column: Column, belief: Belief) -> Tensor:
+        """Return the most probable hyperparameters and, of few data, draws around them."""
+        target = LogPosterior(self.embedding, column, belief)
+        mode = fitted(target, belief)
+        others = explanations(len(column.values)) - 1
+        return torch.cat([mode[None], drawn(target, mode, others)]) if others else mode[None]
+
+
+def explanations(count: int) -> int:
+    """Return how many hyperparameters to consider, given ``count`` observations.
+
+    The more is known the less they differ, and the more each costs.
+    """
+    return 6 if count <= 60 else 4 if count <= 120 else 2 if count <= 250 else 1

@@ -1,88 +1,57 @@
-"""Log noisy expected hypervolume improvement of several objectives (BoTorch's qLogNEHVI).
+"""Log noisy expected hypervolume improvement of several objectives, under outcome constraints.
 
-Daulton, Balandat, Bakshy (2021), in the logarithmic form of Ament et al. (2023).
+The quantity of qLogNEHVI (Daulton, Balandat, Bakshy 2021; Ament et al. 2023) for one arm more.
+Given a draw of all arms so far, what is not dominated is a union of boxes, and the volume that one
+more arm is expected to take of a box is a product of one-dimensional improvements, known in closed
+form; so nothing of the arm itself is drawn. Objectives are taken as independent, as their models
+are.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from botorch.acquisition.multi_objective import logei
-from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
-from botorch.models import SingleTaskGP
-from botorch.models.model_list_gp_regression import ModelListGP
-from botorch.sampling.normal import SobolQMCNormalSampler
+from botorch.acquisition.analytic import _log_ei_helper as log_standard_improvement
+from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
-from gpytorch.kernels import Kernel
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
-from gpytorch.means import ConstantMean
 from torch import Tensor
 
-from scheduler.generation.acquire import Score
+from scheduler.generation.draws import Futures, log_average
 from scheduler.generation.gp import GaussianProcess
 from scheduler.generation.problem import Problem
 
-SAMPLES = 128
-"""Draws of the posterior that the hypervolume is averaged over."""
-SOFTNESS = 1e-3
-"""Width, in standard deviations of the metric, of the step at an outcome constraint's bound."""
-LEAST_NOISE = 1e-6
-"""Least variance of an observation that GPyTorch takes."""
-
-# BoTorch would compile C++ at the first use: minutes, under a lock that a killed process leaves
-# behind for all later ones to wait on, and for this CPU's own arithmetic.
-logei._load_attempted = True
+DRAWS = 8
+"""Of each member: every one has its own boxes."""
 
 
-class FittedKernel(Kernel):  # type: ignore[misc]  # gpytorch is not typed
-    """A fitted process' covariance, as GPyTorch asks for it."""
+class LogHypervolumeImprovement:
+    """The acquisition function: from points (n, d) to values (n,)."""
 
-    def __init__(self, gp: GaussianProcess) -> None:
-        super().__init__()
-        self._gp = gp
+    def __init__(
+        self, problem: Problem, models: Sequence[GaussianProcess], pending: Tensor, seed: int
+    ) -> None:
+        """``models``: of one belief; ``pending``: points (p, d) that are about to be measured."""
+        self._futures = Futures(problem, models, pending, DRAWS, seed)
+        corner = reference(problem)
+        known = torch.where(self._futures.feasible[..., None], self._futures.objectives, corner)
+        boxes = [
+            FastNondominatedPartitioning(corner, one).get_hypercell_bounds()
+            for one in known.flatten(0, 1)
+        ]
+        most = max(box.shape[1] for box in boxes)
+        # An empty box, of no height, adds nothing.
+        padded = [torch.cat([b, corner.expand(2, most - b.shape[1], -1)], 1) for b in boxes]
+        shape = (2, *known.shape[:2], most, known.shape[-1])
+        self._lower, self._upper = torch.stack(padded, dim=1).reshape(shape)[:, :, None]
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object) -> Tensor:
-        """Return the covariance of points, shapes (..., n, d) and (..., m, d)."""
-        if diag:
-            return self._gp.outputscale.expand(x1.shape[:-1])
-        return self._gp.covariance(self._gp.scaled(x1), self._gp.scaled(x2))
-
-
-def as_botorch(gp: GaussianProcess) -> SingleTaskGP:
-    """Return the same model as BoTorch's, for acquisition functions of BoTorch."""
-    noise = gp.noise.clamp_min(LEAST_NOISE)
-    mean = ConstantMean()
-    mean.constant.data = gp.mean.clone()
-    model = SingleTaskGP(
-        gp.points,
-        gp.values[:, None],
-        noise[:, None],
-        likelihood=FixedNoiseGaussianLikelihood(noise),
-        covar_module=FittedKernel(gp),
-        mean_module=mean,
-        outcome_transform=None,
-    )
-    return model.double().eval()
-
-
-def log_hypervolume_improvement(problem: Problem, pending: Tensor, seed: int) -> Score:
-    """Return the acquisition function, with ``pending`` (p, d) about to be measured."""
-
-    def wanted(outcomes: Tensor, X: Tensor | None = None) -> Tensor:  # noqa: ARG001, N803
-        return problem.wanted(outcomes)  # BoTorch calls it with the points, by this name
-
-    score = logei.qLogNoisyExpectedHypervolumeImprovement(
-        model=ModelListGP(*map(as_botorch, problem.models)),
-        ref_point=reference(problem),
-        X_baseline=problem.observed,
-        sampler=SobolQMCNormalSampler(torch.Size([SAMPLES]), seed=seed),
-        objective=GenericMCMultiOutputObjective(wanted),
-        constraints=[limit.excess for limit in problem.limits] or None,
-        eta=SOFTNESS,
-        X_pending=pending if len(pending) else None,
-        prune_baseline=True,
-    )
-    return lambda points: score(points[:, None])
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the logarithm of the expected feasible gain of hypervolume, shape (n,)."""
+        means, deviations, log_feasible = self._futures.moments(points)
+        means, deviations = means[..., None, :], deviations[..., None, :]
+        above = _log_improvement(means - self._lower, deviations)
+        beyond = _log_improvement(means - self._upper, deviations)
+        volumes = (above + _log_of_rest(beyond - above)).sum(-1)
+        return log_average(torch.logsumexp(volumes, dim=-1) + log_feasible)
 
 
 def reference(problem: Problem) -> Tensor:
@@ -95,15 +64,32 @@ def reference(problem: Problem) -> Tensor:
     mean, _ = problem.moments(problem.observed)
     values, feasible = problem.wanted(mean), problem.feasible(mean)
     values = values[feasible] if feasible.any() else values
-    front = values[is_non_dominated(values)]
-    inferred: Tensor = infer_reference_point(front, max_ref_point=problem.thresholds)
+    best = values[is_non_dominated(values)]
+    inferred: Tensor = infer_reference_point(best, max_ref_point=problem.thresholds)
     return inferred
 
 
 def front(problem: Problem) -> Tensor:
     """Return the indices of the observed points that are on the front by the models."""
     mean, _ = problem.moments(problem.observed)
-    values: Any = problem.wanted(mean)
     feasible = problem.feasible(mean)
-    kept = torch.arange(len(values))[feasible if feasible.any() else slice(None)]
-    return kept[is_non_dominated(values[kept])]
+    kept = torch.arange(len(mean))[feasible if feasible.any() else slice(None)]
+    return kept[is_non_dominated(problem.wanted(mean)[kept])]
+
+
+def _log_improvement(gap: Tensor, deviation: Tensor) -> Tensor:
+    """Return the logarithm of the expected positive part of a normal of mean ``gap``."""
+    standard = (gap / deviation).clamp_min(-1e50)  # a box may have no upper end
+    log: Tensor = log_standard_improvement(standard) + deviation.log()
+    return log
+
+
+def _log_of_rest(log_share: Tensor) -> Tensor:
+    """Return ``log(1 - exp(log_share))`` of shares at most 1, without losing small rests."""
+    share = log_share.clamp_max(-1e-12)
+    near_one = share > -0.693
+    return torch.where(
+        near_one,
+        torch.log(-torch.expm1(torch.where(near_one, share, -1.0))),
+        torch.log1p(-torch.exp(torch.where(near_one, -1.0, share))),
+    )

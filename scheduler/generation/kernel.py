@@ -1,6 +1,7 @@
-"""How alike two arms are: a squared exponential with one lengthscale for each parameter."""
+"""How alike two arms are, with one lengthscale for each parameter."""
 
 import math
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -47,6 +48,18 @@ def square_distances(a: Tensor, b: Tensor) -> Tensor:
     return (squares - 2.0 * (a @ b.mT)).clamp_min(0.0)
 
 
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return the correlations, shape (..., n, m), of scaled features."""
-    return torch.exp(-0.5 * square_distances(a, b))
+class Shape(Enum):
+    """How correlation falls with distance."""
+
+    SMOOTH = "squared exponential"
+    ROUGH = "Matern 5/2"
+
+    def falls(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the correlations at squared distances, and their derivatives in these."""
+        if self is Shape.SMOOTH:
+            smooth = torch.exp(-0.5 * squares)
+            return smooth, -0.5 * smooth
+        distance = (5.0 * squares.clamp_min(1e-30)).sqrt()
+        decay = torch.exp(-distance)
+        near = (1.0 + distance) * decay
+        return near + (5.0 / 3.0) * squares * decay, (-5.0 / 6.0) * near

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scheduler.generation.column import Column, standardized
-from scheduler.generation.fit import STANDARD, Priors
+from scheduler.generation.fit import Belief
 from scheduler.generation.gp import Fits, GaussianProcess
 from scheduler.generation.protocol import GenerationRequest, Measured
 from scheduler.generation.space import GenerationError, Points, Space
@@ -37,7 +37,8 @@ class Problem:
     """Models and objectives, larger is better; all in the models' units."""
 
     columns: tuple[Column, ...]
-    models: tuple[GaussianProcess, ...]
+    models: tuple[tuple[GaussianProcess, ...], ...]
+    """For each belief about the metrics, the models of each column."""
     weights: Tensor
     """Shape (objectives, columns): each objective as a sum of the columns."""
     thresholds: Tensor
@@ -47,12 +48,18 @@ class Problem:
     @property
     def observed(self) -> Tensor:
         """The points that were measured, shape (n, d)."""
-        return self.models[0].points
+        return self.models[0][0].points
 
     def moments(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the columns' means and standard deviations, both (n, columns), at (n, d)."""
-        parts = [model.posterior(points) for model in self.models]
-        return torch.stack([m for m, _ in parts], -1), torch.stack([s for _, s in parts], -1)
+        """Return the columns' means and standard deviations, both (n, columns), at (n, d).
+
+        Those of the mixture of all beliefs.
+        """
+        parts = [[model.posterior(points) for model in models] for models in self.models]
+        return mixed(
+            torch.cat([torch.stack([mean for mean, _ in part], -1) for part in parts]),
+            torch.cat([torch.stack([sd for _, sd in part], -1) for part in parts]),
+        )
 
     def wanted(self, outcomes: Tensor) -> Tensor:
         """Return the objectives, shape (..., objectives), of outcomes, shape (..., columns)."""
@@ -86,10 +93,24 @@ class Problem:
         return math.nan if value is None else value
 
 
+def mixed(means: Tensor, deviations: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of an even mixture over the first dimension."""
+    mean = means.mean(0)
+    variance = deviations.square().mean(0) + (means - mean).square().mean(0)
+    return mean, variance.sqrt()
+
+
 def posed(
-    space: Space, fits: Fits, request: GenerationRequest, priors: Sequence[Priors] = (STANDARD,)
-) -> list[Problem]:
-    """Return the problem under each of several beliefs about the models.
+    space: Space,
+    fits: Fits,
+    request: GenerationRequest,
+    beliefs: Sequence[Belief],
+    *,
+    broad: bool = True,
+) -> Problem:
+    """Return the problem, with models fitted under each of several beliefs.
+
+    ``broad``: considering all that explains the data well, not what explains it best alone.
 
     Raises GenerationError where a metric has taught nothing yet.
     """
@@ -98,13 +119,10 @@ def posed(
     rows = [_row(objective, columns) for objective in definition.all_objectives]
     weights = torch.tensor([row for row, _ in rows], dtype=torch.double)
     thresholds = torch.tensor([threshold for _, threshold in rows], dtype=torch.double)
-    limits = _limits(request, columns)
-    return [
-        Problem(
-            columns, tuple(fits.model(c, belief) for c in columns), weights, thresholds, limits
-        )
-        for belief in priors
-    ]
+    models = tuple(
+        tuple(fits.model(c, belief, broad=broad) for c in columns) for belief in beliefs
+    )
+    return Problem(columns, models, weights, thresholds, _limits(request, columns))
 
 
 def complete(definition: ExperimentDefinition, observed: Sequence[Measured]) -> list[Measured]:

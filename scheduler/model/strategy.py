@@ -11,6 +11,8 @@ FAST = "botorch"
 """The generator that learns, where ``method`` is ``fast``."""
 QUALITY = "botorch"
 """The same, where trials are dear and proposals may take their time."""
+SEED_ARMS = 5
+"""Arms that fill the space before a model learns from them, at least."""
 FEW = 10_000
 """A space with more arms than this is not put on a grid by default."""
 
@@ -63,15 +65,21 @@ def _all_will_be_tried(definition: ExperimentDefinition) -> bool:
 def _start(definition: ExperimentDefinition, transferred: int) -> int:
     """Return how many trials fill the space before a model takes over.
 
-    Two arms for each parameter that can vary, at least 5 and at most a third of the budget. Arms
-    that a user has written and arms that were measured elsewhere count, but half of these trials
-    are made whatever there is.
+    Five arms, and one more for each further value of an unordered choice, of which nothing is
+    known before it is tried; at most a third of the budget. Arms that a user has written and arms
+    that were measured elsewhere count, but half of these trials are made whatever there is.
     """
-    free = sum(p.cardinality > 1 for p in definition.parameters)
     size = definition.trials.batch_size
-    arms = max(5, min(2 * free, definition.trials.total_trials * size // 3))
+    third = definition.trials.total_trials * size // 3
+    arms = max(SEED_ARMS, min(SEED_ARMS + _unordered_values(definition), third))
     there = len(definition.arms) + (definition.status_quo is not None) + transferred
     return math.ceil(max(arms - there, arms // 2) / size)
+
+
+def _unordered_values(definition: ExperimentDefinition) -> int:
+    """Return how many values unordered choices have beyond their first, all together."""
+    choices = (p for p in definition.parameters if p.type == "choice" and not p.is_ordered)
+    return sum(len(p.values) - 1 for p in choices)
 
 
 def turn(state: ExperimentState) -> Turn:
