@@ -143,11 +143,16 @@ def many(count):
     return [{**X, "name": f"x{i}"} for i in range(count)]
 
 
-def test_the_start_follows_the_dimensions_and_the_budget():
+def kinds(count):
+    return {"name": f"k{count}", "type": "choice", "values": [f"v{i}" for i in range(count)]}
+
+
+def test_the_start_follows_the_unordered_values_and_the_budget():
     assert made_of() == [("sobol", 5), ("botorch", None)]
-    assert made_of(parameters=many(6)) == [("sobol", 12), ("botorch", None)]
-    assert made_of(parameters=many(40)) == [("sobol", 33), ("botorch", None)]
-    assert made_of(parameters=many(6), trials={"batch_size": 4})[0] == ("sobol", 3)
+    assert made_of(parameters=many(40)) == [("sobol", 5), ("botorch", None)]
+    assert made_of(parameters=[X, kinds(3), kinds(6)]) == [("sobol", 12), ("botorch", None)]
+    assert made_of(parameters=[X, kinds(500)]) == [("sobol", 33), ("botorch", None)]
+    assert made_of(parameters=many(6), trials={"batch_size": 4})[0] == ("sobol", 2)
 
 
 def test_arms_that_a_user_wrote_are_part_of_the_start():
@@ -184,7 +189,7 @@ def test_a_strategy_in_words():
 
 @pytest.mark.parametrize(("transferred", "start"), [(0, 10), (1, 9), (4, 6), (500, 5)])
 def test_arms_that_were_measured_elsewhere_shorten_the_start(transferred, start):
-    made = definition(parameters=[{**X, "name": name} for name in "abcde"])
+    made = definition(parameters=[X, kinds(6)])
     state = ExperimentState(made, transferred=transferred, tally=Tally(created=1))
     assert turn(state).missing == start
 

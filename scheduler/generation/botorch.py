@@ -35,6 +35,8 @@ NUMERICAL_TROUBLE = (BotorchError, NotPSDError, RuntimeError)
 """What a fit or a posterior raises where a matrix is beyond repair, or memory ends."""
 BELIEFS = (Belief(shape=Shape.SMOOTH),)
 """What metrics may be like; acquisition functions and predictions are averaged over both."""
+NEAR = 0.1
+"""How far, of each parameter's range, the neighbourhood of the best arm reaches."""
 INCUMBENTS = 4
 """Best measured arms that are searched around, where there is one objective."""
 
@@ -115,8 +117,8 @@ class BotorchGenerator:
     def _arms(self, request: GenerationRequest, seed: int) -> list[Proposal]:
         """Return the arms one after the other, each knowing those before it.
 
-        In turns by all that explains the data well, which looks where the best explanation sees
-        nothing, and by the best explanation alone, which pins an optimum down.
+        By all that explains the data well, which looks where the best explanation sees nothing.
+        Where that comes back to the best arm, the best explanation alone pins it down.
         """
         rng = np.random.default_rng(seed)
         pending = list(request.pending)
@@ -124,17 +126,20 @@ class BotorchGenerator:
             request.seen, request.pending, (o.parameters for o in request.observed)
         )
         success = self._success(request)
+        problems = [self._posed(request, broad=True), self._posed(request, broad=False)]
         arms = []
         for _ in range(request.trials * request.arms_per_trial):
-            broad = (len(request.observed) + len(pending)) % 2 == 0
-            problem = self._posed(request, broad=broad)
-            value = _score(problem, self._points(pending), seed)
-            score = value if success is None else _sum(value, success)
-            search = Maximizer(self.space, score, rng, self._polytope)
-            arm = self._first_new(search.ranked(_incumbents(problem)), used)
+            for problem in problems:
+                value = _score(problem, self._points(pending), seed)
+                score = value if success is None else _sum(value, success)
+                search = Maximizer(self.space, score, rng, self._polytope)
+                incumbents = _incumbents(problem)
+                arm = self._first_new(search.ranked(incumbents), used)
+                point = self._points([arm])
+                if not _is_near(point, incumbents[:1]):
+                    break
             used.add(self.space.key(arm))
             pending.append(arm)
-            point = self._points([arm])
             insight = _insight(request.definition, problem, value, success, point)
             arms.append(Proposal(arm, _prediction(problem, point), insight))
         return arms
@@ -193,6 +198,11 @@ def _incumbents(problem: Problem) -> Points:
     """Return the observed points worth searching around, shape (k, d)."""
     chosen = problem.ranking()[:INCUMBENTS] if len(problem.weights) == 1 else front(problem)
     return np.asarray(problem.observed[chosen].numpy())
+
+
+def _is_near(point: Tensor, incumbent: Points) -> bool:
+    """Whether a point is in the neighbourhood of the best one."""
+    return bool(np.abs(point.numpy() - incumbent).max() < NEAR)
 
 
 def _prediction(problem: Problem, point: Tensor) -> dict[str, dict[str, float]]:

@@ -74,7 +74,7 @@ class WorkerGenerator:
         """Begin on ``request`` and return at once. Not while :attr:`busy`."""
         assert not self.busy
         self._request, self._failures, self._note = request, [], ""
-        if why := self._trust.excuse(request.generator):
+        if why := self._trust.excuse(_who(request)):
             self._note = f"{request.generator} failed lately ({why}); Sobol instead"
             request = of_sobol(request)
         self._begin(request)
@@ -96,7 +96,7 @@ class WorkerGenerator:
             return self._failed(str(error))
         if isinstance(answer, str):
             return self._refused(answer)
-        self._trust.answered(self._attempt.generator)
+        self._trust.answered(_who(self._attempt))
         self._request = self._attempt = None
         return replace(answer, note=self._note) if self._note else answer
 
@@ -133,13 +133,13 @@ class WorkerGenerator:
         if len(self._failures) == 1:
             self._begin(self._attempt)
             return None
-        self._trust.failed(self._attempt.generator, why)
+        self._trust.failed(_who(self._attempt), why)
         return self._step_down("failed twice", why)
 
     def _refused(self, why: str) -> str | None:
         """Carry on with Sobol at once: the same question would get the same answer."""
         assert self._attempt is not None
-        self._trust.answered(self._attempt.generator)
+        self._trust.answered(_who(self._attempt))
         return self._step_down("cannot answer", why)
 
     def _step_down(self, what: str, why: str) -> str | None:
@@ -157,6 +157,11 @@ def of_sobol(request: GenerationRequest) -> GenerationRequest:
     """Return ``request`` as Sobol is asked in the place of a generator that failed."""
     cursor = request.sobol_cursor
     return replace(request, generator=SOBOL, cursor=cursor, options={}, observed=(), failed=())
+
+
+def _who(request: GenerationRequest) -> str:
+    """Return what is trusted, or not: a generator with its options."""
+    return f"{request.generator} {sorted(request.options.items())}"
 
 
 class _Died(Exception):
