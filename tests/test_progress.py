@@ -36,7 +36,7 @@ def test_the_best_so_far_is_the_best_of_all_whenever_the_baseline_comes(ticks, s
             new.append(Outcome(index, name, means))
         state = replace(state, outcomes=(*state.outcomes, *new))
         found = best_outcome(DEFINITION, state.outcomes, state.baseline)
-        words = f"best loss = {found.means['loss']:g}" if found else "none feasible yet"
+        words = f"best observed loss = {found.means['loss']:g}" if found else "none feasible yet"
         assert best.words(state) == (words if state.outcomes else "")
 
 

@@ -60,7 +60,9 @@ class Best:
         self._looked = len(state.outcomes)
         objective = state.definition.all_objectives[0]
         value = objective.value(self._outcome.means) if self._outcome else None
-        return "none feasible yet" if value is None else f"best {objective.name} = {value:.6g}"
+        if value is None:
+            return "none feasible yet"
+        return f"best observed {objective.name} = {value:.6g}"
 
 
 class Bar(Progress):
