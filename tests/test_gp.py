@@ -173,6 +173,26 @@ def test_the_mean_is_the_most_likely_constant():
     assert float(gp.mean[0, 0]) == pytest.approx(float(expected), rel=1e-6)
 
 
+def test_the_slope_of_the_log_improvement_is_right_far_out_too():
+    import torch
+
+    from scheduler.generation.standard import log_improvement
+
+    at = torch.tensor([-1e40, -1e5, -300.0, -8.0, -1.0, 0.0, 0.5, 9.0, 1e4], dtype=torch.double)
+    one = torch.ones_like(at)
+    leaf = at.clone().requires_grad_(True)
+    value = log_improvement(leaf, one)
+    assert torch.isfinite(value).all()
+    (slope,) = torch.autograd.grad(value.sum(), leaf)
+    known = [1e40, 1e5, 300.00666, None, None, 0.5 / 0.3989422804, None, 1 / 9.0, 1e-4]
+    direct = torch.log(_density(at[4:7]) + at[4:7] * torch.special.ndtr(at[4:7]))
+    torch.testing.assert_close(value[4:7], direct, rtol=1e-9, atol=1e-9)
+    for got, want in zip(slope.tolist(), known, strict=True):
+        assert want is None or got == pytest.approx(want, rel=1e-4)
+    near = at[2:8].clone().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda u: log_improvement(u, one[2:8]), near)
+
+
 def test_leaving_one_out_is_fitting_without_it():
     import torch
 
@@ -248,6 +268,10 @@ def test_where_arms_fail_none_are_proposed_and_a_chance_failure_changes_little()
     assert float(everywhere[~unlucky].min()) > 0.7
     assert float(everywhere.min()) > 0.3
     assert log_success(Fits(SPACE), points, points[:0]) is None
+
+
+def _density(u):
+    return (-0.5 * u.square()).exp() / math.sqrt(2 * math.pi)
 
 
 def _seeded(seed):

@@ -22,7 +22,7 @@ Score = Callable[[Tensor], Tensor]
 
 RAW, NEAR = 1024, 512
 """Points looked at: uniform ones, and ones near the incumbents."""
-STARTS = 8
+STARTS = 5
 """Points of each kind that are climbed from."""
 WITHIN = 3
 """Ascents that are done again within linear constraints."""
@@ -155,7 +155,7 @@ class Maximizer:
             return values.detach().nan_to_num(-_LOWEST), gradient.nan_to_num(0.0) * active[which]
 
         bounds = list(zip(self._low[self._free], self._high[self._free], strict=True))
-        found, _ = minimized(descent, points[:, self._free], bounds, steps=60, tolerance=1e-5)
+        found, _ = minimized(descent, points[:, self._free], bounds, steps=50, tolerance=1e-5)
         ends = points.copy()
         ends[:, self._free] = np.clip(np.nan_to_num(found, nan=0.5), 0.0, 1.0)
         ends = self.space.snap(ends)

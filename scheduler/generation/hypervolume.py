@@ -10,7 +10,6 @@ are.
 from collections.abc import Sequence
 
 import torch
-from botorch.acquisition.analytic import _log_ei_helper as log_standard_improvement
 from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
 from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
@@ -19,6 +18,7 @@ from torch import Tensor
 from scheduler.generation.draws import Futures, log_average
 from scheduler.generation.gp import GaussianProcess
 from scheduler.generation.problem import Problem
+from scheduler.generation.standard import log_improvement
 
 DRAWS = 8
 """Of each member: every one has its own boxes."""
@@ -48,8 +48,8 @@ class LogHypervolumeImprovement:
         """Return the logarithm of the expected feasible gain of hypervolume, shape (n,)."""
         means, deviations, log_feasible = self._futures.moments(points)
         means, deviations = means[..., None, :], deviations[..., None, :]
-        above = _log_improvement(means - self._lower, deviations)
-        beyond = _log_improvement(means - self._upper, deviations)
+        above = log_improvement(means - self._lower, deviations)
+        beyond = log_improvement(means - self._upper, deviations)
         volumes = (above + _log_of_rest(beyond - above)).sum(-1)
         return log_average(torch.logsumexp(volumes, dim=-1) + log_feasible)
 
@@ -75,13 +75,6 @@ def front(problem: Problem) -> Tensor:
     feasible = problem.feasible(mean)
     kept = torch.arange(len(mean))[feasible if feasible.any() else slice(None)]
     return kept[is_non_dominated(problem.wanted(mean)[kept])]
-
-
-def _log_improvement(gap: Tensor, deviation: Tensor) -> Tensor:
-    """Return the logarithm of the expected positive part of a normal of mean ``gap``."""
-    standard = (gap / deviation).clamp_min(-1e50)  # a box may have no upper end
-    log: Tensor = log_standard_improvement(standard) + deviation.log()
-    return log
 
 
 def _log_of_rest(log_share: Tensor) -> Tensor:

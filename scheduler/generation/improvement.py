@@ -6,13 +6,13 @@ Ament et al. (2023); improvement and feasibility in closed form for each draw.
 
 from collections.abc import Sequence
 
-from botorch.acquisition.analytic import _log_ei_helper as log_standard_improvement
 from botorch.utils.probability.utils import log_ndtr
 from torch import Tensor, where
 
 from scheduler.generation.draws import Futures, log_average
 from scheduler.generation.gp import GaussianProcess
 from scheduler.generation.problem import Problem
+from scheduler.generation.standard import log_improvement
 
 DRAWS = 64
 
@@ -32,8 +32,7 @@ class LogImprovement:
     def __call__(self, points: Tensor) -> Tensor:
         """Return the logarithm of the expected feasible improvement, shape (n,)."""
         gap, deviation, log_feasible = self._standing(points)
-        log = log_standard_improvement(gap / deviation) + deviation.log()
-        return log_average(log + log_feasible)
+        return log_average(log_improvement(gap, deviation) + log_feasible)
 
     def probabilities(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probabilities to be feasible, and feasible and better than all: both (n,)."""

@@ -36,6 +36,7 @@ def minimized(
         starts,
         bounds=bounds,
         maxiter=steps,
+        factr=1e9,  # of the value, in units of its last digit
         pgtol=tolerance,
         pass_batch_indices=True,
     )

@@ -1,8 +1,8 @@
 """Hyperparameters drawn around their most probable values: how else the data may be explained.
 
-Hamiltonian Monte Carlo (Neal 2011): short chains side by side, started at the mode and scaled
-by its curvature. With some tens of observations many explanations are about as good, and a search
-that believes in the best one alone polishes the wrong basin.
+Hamiltonian Monte Carlo (Neal 2011): short chains side by side, started around the mode as far as
+its curvature says, and scaled by it. With some tens of observations many explanations are about
+as good, and a search that believes in the best one alone polishes the wrong basin.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 from scheduler.generation.column import NOISE_FLOOR
 from scheduler.generation.fit import LONGEST, SHORTEST, LogPosterior
 
-ROUNDS, LEAPS = 10, 8
+ROUNDS, LEAPS = 3, 5
 """Proposals of each chain, and steps of each."""
 STRIDE = 0.3
 """Mean length of a step, in standard deviations at the mode."""
@@ -30,7 +30,8 @@ def drawn(target: LogPosterior, mode: Tensor, count: int) -> Tensor:
     moving = torch.ones_like(mode)
     moving[-1] = 0.0
     scale = _scale(target, mode) * moving
-    theta = mode.expand(count, -1).clone()
+    normals = torch.randn((count, len(mode)), dtype=torch.double, generator=random)
+    theta = mode + scale * normals
     energy, slope = _energy(target, theta)
     for _ in range(ROUNDS):
         momentum = torch.randn(theta.shape, dtype=torch.double, generator=random) * moving
