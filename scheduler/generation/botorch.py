@@ -118,7 +118,8 @@ class BotorchGenerator:
         """Return the arms one after the other, each knowing those before it.
 
         By all that explains the data well, which looks where the best explanation sees nothing.
-        Where that comes back to the best arm, the best explanation alone pins it down.
+        Where that comes back to the best arm, the best explanation alone pins it down. A whole
+        front keeps a search from settling in one place by itself.
         """
         rng = np.random.default_rng(seed)
         pending = list(request.pending)
@@ -126,7 +127,10 @@ class BotorchGenerator:
             request.seen, request.pending, (o.parameters for o in request.observed)
         )
         success = self._success(request)
-        problems = [self._posed(request, broad=True), self._posed(request, broad=False)]
+        several = len(request.definition.all_objectives) > 1
+        problems = [
+            self._posed(request, broad=b) for b in ((False,) if several else (True, False))
+        ]
         arms = []
         for _ in range(request.trials * request.arms_per_trial):
             for problem in problems:

@@ -102,10 +102,10 @@ class Fits:
     changes no arm.
     """
 
-    def __init__(self, space: Space, most: int = 16) -> None:
+    def __init__(self, space: Space, most: int = 32) -> None:
         self.embedding = Embedding(space)
         self._most = most
-        self._thetas: dict[tuple[str, Belief], Tensor] = {}
+        self._thetas: dict[tuple[str, Belief, bool], Tensor] = {}
 
     def model(
         self, column: Column, belief: Belief = STANDARD, *, broad: bool = False
@@ -114,20 +114,24 @@ class Fits:
 
         ``broad``: with other hyperparameters as members that explain the data about as well.
         """
-        key = (column.digest, belief)
-        if key not in self._thetas:
-            while len(self._thetas) >= self._most:
-                del self._thetas[next(iter(self._thetas))]
-            self._thetas[key] = self._explained(column, belief)
-        theta = self._thetas[key] if broad else self._thetas[key][:1]
+        theta = self._explained(column, belief, broad)
         return GaussianProcess(self.embedding, column, belief.shape, theta)
 
-    def _explained(self, column: Column, belief: Belief) -> Tensor:
-        """Return the most probable hyperparameters and, of few data, draws around them."""
-        target = LogPosterior(self.embedding, column, belief)
-        mode = fitted(target, belief)
-        others = explanations(len(column.values)) - 1
-        return torch.cat([mode[None], drawn(target, mode, others)]) if others else mode[None]
+    def _explained(self, column: Column, belief: Belief, broad: bool) -> Tensor:
+        """Return the most probable hyperparameters and, if ``broad``, draws around them."""
+        key = (column.digest, belief, broad)
+        if key not in self._thetas:
+            target = LogPosterior(self.embedding, column, belief)
+            if broad:
+                mode = self._explained(column, belief, broad=False)
+                others = explanations(len(column.values)) - 1
+                theta = torch.cat([mode, drawn(target, mode[0], others)])
+            else:
+                theta = fitted(target, belief)[None]
+            while len(self._thetas) >= self._most:
+                del self._thetas[next(iter(self._thetas))]
+            self._thetas[key] = theta
+        return self._thetas[key]
 
 
 def explanations(count: int) -> int:

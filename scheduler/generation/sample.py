@@ -26,6 +26,8 @@ def drawn(target: LogPosterior, mode: Tensor, count: int) -> Tensor:
     The noise stays at its mode: it says how finely an optimum can be told apart, and a few draws
     that think it larger would outvote the others near one.
     """
+    if not count:
+        return mode.new_empty(0, len(mode))
     random = torch.Generator().manual_seed(0)
     moving = torch.ones_like(mode)
     moving[-1] = 0.0
