@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from scheduler.generation.builtin import Botorch, Grid, Random, Sobol
+from scheduler.generation.builtin import Botorch, Grid, Random, Saasbo, Sobol
 from scheduler.generation.grid import GridGenerator
 from scheduler.generation.protocol import GenerationRequest
 from scheduler.generation.random import RandomGenerator
@@ -40,8 +40,14 @@ class TestBotorch(GeneratorContract):
     requests = 2
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:A not p.d.")
+class TestSaasbo(GeneratorContract):
+    generator = Saasbo
+    requests = 2
+
+
 def test_the_built_in_generators_are_entry_points():
-    assert {"sobol", "random", "grid", "botorch"} <= set(generator_names())
+    assert {"sobol", "random", "grid", "botorch", "saasbo"} <= set(generator_names())
 
 
 def test_what_the_loop_knows_of_a_strategys_generators():

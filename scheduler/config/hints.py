@@ -103,11 +103,12 @@ PARAMETER_TYPES: Mapping[str, str] = {
 }
 GENERATORS: Mapping[str, str] = {
     **_same("write random, or sobol, which spreads points better", "uniform", "randomsearch"),
+    **_same("write saasbo", "saas", "fullybayesian"),
     **_same("write grid", "gridsearch", "factorial", "fullfactorial", "bruteforce"),
     **_same(
         "botorch is the one that learns",
         *("tpe", "bayes", "bayesian", "bayesianoptimization", "bayesopt", "gp", "gpei", "ax"),
-        *("hyperopt", "skopt", "smac", "metis", "saasbo", "mbm", "boformixed"),
+        *("hyperopt", "skopt", "smac", "metis", "mbm", "boformixed"),
     ),
 }
 METHODS: Mapping[str, str] = {

@@ -26,7 +26,6 @@ from scheduler.generation.kernel import Shape
 from scheduler.generation.polytope import Polytope
 from scheduler.generation.problem import Problem, complete, mixed, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
-from scheduler.generation.sobol import grouped
 from scheduler.generation.space import GenerationError, Key, Points, Space
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
@@ -34,7 +33,7 @@ from scheduler.model.definition import ExperimentDefinition
 NUMERICAL_TROUBLE = (BotorchError, NotPSDError, RuntimeError)
 """What a fit or a posterior raises where a matrix is beyond repair, or memory ends."""
 BELIEFS = (Belief(shape=Shape.SMOOTH),)
-"""What metrics may be like; acquisition functions and predictions are averaged over both."""
+"""What metrics may be like."""
 NEAR = 0.1
 """How far, of each parameter's range, the neighbourhood of the best arm reaches."""
 INCUMBENTS = 4
@@ -47,8 +46,10 @@ torch.set_num_threads(1)
 class BotorchGenerator:
     """The arms of one experiment; keeps fitted models between requests, which change nothing."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, beliefs: Sequence[Belief] = BELIEFS) -> None:
+        """``beliefs``: acquisition functions and predictions are averaged over them."""
         self.space = space
+        self._beliefs = beliefs
         self._fits = Fits(space)
 
     def generate(self, request: GenerationRequest) -> GenerationReply:
@@ -59,9 +60,7 @@ class BotorchGenerator:
                 arms = self._arms(request, seed)
         except NUMERICAL_TROUBLE as error:
             raise GenerationError(_said(error)) from error
-        return GenerationReply(
-            "botorch", grouped(arms, request.arms_per_trial), cursor=request.cursor
-        )
+        return request.reply(arms, request.cursor)
 
     def predict(
         self, request: GenerationRequest, arms: Sequence[Mapping[str, Value]]
@@ -112,7 +111,7 @@ class BotorchGenerator:
     def _posed(self, request: GenerationRequest, *, broad: bool = True) -> Problem:
         if not self.space.dimension:
             raise GenerationError("no parameter can vary")
-        return posed(self.space, self._fits, request, BELIEFS, broad=broad)
+        return posed(self.space, self._fits, request, self._beliefs, broad=broad)
 
     def _arms(self, request: GenerationRequest, seed: int) -> list[Proposal]:
         """Return the arms one after the other, each knowing those before it.

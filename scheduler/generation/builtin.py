@@ -64,3 +64,17 @@ class Botorch(Deferred):
         from scheduler.generation.space import Space
 
         return BotorchGenerator(Space(self.definition))
+
+
+class Saasbo(Deferred):
+    """The same, believing that few parameters matter."""
+
+    traits = MODEL
+
+    def make(self) -> Maker:
+        """Return the model."""
+        from scheduler.generation.botorch import BotorchGenerator
+        from scheduler.generation.saas import FEW_MATTER
+        from scheduler.generation.space import Space
+
+        return BotorchGenerator(Space(self.definition), (FEW_MATTER,))

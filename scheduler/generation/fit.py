@@ -7,6 +7,7 @@ framework would spend on bookkeeping. Several starts advance together, as a batc
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ class Belief:
     noise: tuple[float, float] = (1.1, 30.0)
     location: float = math.sqrt(2)
     width: float = math.sqrt(3)
+    by_logarithm: ClassVar[bool] = False
+    """Whether the mode sought is that of the lengthscales' logarithms, or of themselves."""
 
     def log_lengthscale(self, dimension: int) -> float:
         """Return the prior's mode, as a logarithm."""
@@ -46,16 +49,20 @@ class Belief:
 
     def penalty(self, theta: Tensor, noisy: bool) -> tuple[Tensor, Tensor]:
         """Return minus the log density, shape (b,), and its gradient in ``theta`` (b, d + 2)."""
-        logs, os, noise = theta[:, :-2], theta[:, -2], theta[:, -1]
-        centred = logs - self.location - 0.5 * math.log(logs.shape[1])
-        value = (centred.square() / (2 * self.width**2) + logs).sum(-1)
+        os, noise = theta[:, -2], theta[:, -1]
         gradient = torch.zeros_like(theta)
-        gradient[:, :-2] = centred / self.width**2 + 1.0
+        value, gradient[:, :-2] = self.lengthscales(theta[:, :-2])
         for k, log, (shape, rate) in ((-2, os, self.outputscale), (-1, noise, self.noise)):
             if k == -2 or noisy:
                 value = value + rate * log.exp() - (shape - 1.0) * log
                 gradient[:, k] = rate * log.exp() - (shape - 1.0)
         return value, gradient
+
+    def lengthscales(self, logs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same of the lengthscales alone, given their logarithms, shape (b, d)."""
+        centred = logs - self.location - 0.5 * math.log(logs.shape[1])
+        value = (centred.square() / (2 * self.width**2) + logs).sum(-1)
+        return value, centred / self.width**2 + 1.0
 
 
 STANDARD = Belief()
@@ -126,7 +133,11 @@ def fitted(target: LogPosterior, belief: Belief = STANDARD) -> Tensor:
     bounds += [(math.log(1e-3), math.log(1e3)), (math.log(NOISE_FLOOR), math.log(2.0))]
 
     def evaluate(theta: Tensor, _: list[int]) -> tuple[Tensor, Tensor]:
-        return target(theta)
+        value, gradient = target(theta)
+        if belief.by_logarithm:
+            value = value - theta[:, :-2].sum(-1)
+            gradient[:, :-2] -= 1.0
+        return value, gradient
 
     ends, values = minimized(evaluate, np.array(starts), bounds, steps=120, tolerance=1e-4)
     if not min(values) < _IMPOSSIBLE:
