@@ -1,7 +1,10 @@
 """Speed side by side with the peers, in one run: ``make bench``.
 
     python tests/benchmarks/run.py [--quick] [--no-peers]
-    python tests/benchmarks/run.py --generation     only how good and how soon arms are
+    python tests/benchmarks/run.py --generation [--runs]     only how good and how soon arms are
+
+How good arms are is shown from files of results, for the runs take hours; ``--runs`` does those
+that are missing or of older code first.
 
 Ax and Optuna live in a venv of their own, ``.venv/peers``, made on first use. Every figure is of a
 fresh process. Other work on the machine inflates CPU time too, so schedd's runs are repeated and
@@ -44,24 +47,24 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="200 trials; minutes, not a quarter")
     parser.add_argument("--no-peers", action="store_true", help="install and run no peers")
     parser.add_argument("--generation", action="store_true", help="arms, and no more")
+    parser.add_argument("--runs", action="store_true", help="do what is missing or of older code")
     arguments = parser.parse_args()
     options = QUICK if arguments.quick else FULL
     peers = None if arguments.no_peers else peers_python()
     say(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    met = generation(peers, stored=arguments.quick)
+    met = generation(peers, runs=arguments.runs, stored=arguments.quick)
     if not arguments.generation:
         met += [*overhead(options, peers), *throughput(options), *start(options)]
     say(f"load average {os.getloadavg()[0]:.1f}; {sum(met)} of {len(met)} targets met")
     return 0 if all(met) else 1
 
 
-def generation(peers: str | None, *, stored: bool) -> list[bool]:
+def generation(peers: str | None, *, runs: bool, stored: bool) -> list[bool]:
     """Show how good arms are, how soon there, and how busy slots; return whether targets are met.
 
-    Runs are kept as files and only missing ones, or those of older code, are done: hours, if all
-    are. ``stored`` does none.
+    ``runs``: do the runs that are missing; ``stored``: measure no latency or slots either.
     """
-    if not stored:
+    if runs:
         quality(sys.executable, "ours", "--sobol")
         quality(sys.executable, "ours", "--jobs", str(os.cpu_count()))
         if peers:
