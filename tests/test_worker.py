@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.generation import wire
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured
 from scheduler.generation.trust import Trust
 from scheduler.generation.worker import COMMAND, WorkerGenerator
@@ -254,7 +255,6 @@ def test_the_child_ends_with_its_input_even_while_it_works():
         "def make(*args):\n    print('busy')\n    while True: pass\n"
         "c.make = make\nc.main()\n"
     )
-    from scheduler.generation import wire
 
     digest, line = wire.definition_line(DEFINITION)
     with subprocess.Popen(
@@ -295,7 +295,6 @@ def test_a_model_of_equal_observations_steps_down_in_the_real_child(bench):
 
 
 def test_equal_requests_give_equal_arms_in_fresh_processes_with_one_thread_and_two():
-    from scheduler.generation import wire
 
     observed = tuple(
         Measured({"x": v}, {"loss": ((v - 0.3) ** 2, None)}) for v in (0.1, 0.2, 0.6, 0.8)
@@ -331,7 +330,6 @@ HUGE = (1e30, -1e-12, 1e12, 5e-324, 1.7976931348623157e308, -0.0)
 
 
 def test_a_request_crosses_the_pipe_unchanged():
-    from scheduler.generation import wire
 
     observed = tuple(Measured({"x": 0.1}, {"loss": (mean, abs(mean))}) for mean in HUGE)
     made = asked(
@@ -345,3 +343,38 @@ def test_a_request_crosses_the_pipe_unchanged():
     assert wire.parse_request(json.loads(line)["request"], DEFINITION) == made
     with pytest.raises(ValueError, match="not JSON compliant"):
         wire.request_line(asked(baseline={"loss": float("nan")}), digest, 8)
+
+
+class Lines:
+    """What the daemon has sent; beyond it, the end."""
+
+    def __init__(self, *lines):
+        self.left = list(lines)
+
+    def empty(self):
+        return not self.left
+
+    def get(self):
+        if not self.left:
+            raise EOFError
+        return self.left.pop(0)
+
+
+def test_what_a_later_node_needs_is_imported_while_nothing_is_asked(monkeypatch):
+    import io
+
+    from scheduler.generation import child
+    from scheduler.generation.builtin import Botorch
+
+    ready = []
+    monkeypatch.setattr(Botorch, "make_ready", lambda self: ready.append(self.definition.name))
+    digest, definition = wire.definition_line(DEFINITION)
+    asked = [
+        wire.request_line(GenerationRequest(DEFINITION, "sobol", 0, 1, 1, cursor), digest, cursor)
+        for cursor in (0, 1)
+    ]
+    answers = io.BytesIO()
+    with pytest.raises(EOFError):
+        child.serve(Lines(definition, *asked), answers)
+    assert answers.getvalue().count(b"\n") == 2
+    assert ready == [DEFINITION.name]

@@ -40,6 +40,9 @@ class Generator(ABC):
         self.definition = definition
         self.options = options
 
+    def make_ready(self) -> None:  # noqa: B027  # most have nothing to do
+        """Import or read what takes long. Called at times while nothing is asked."""
+
     @abstractmethod
     def generate(self, request: GenerationRequest) -> GenerationReply:
         """Return ``request.reply(arms)``, as many as ``request.count``.
@@ -67,6 +70,10 @@ class Deferred(Generator):
     @abstractmethod
     def make(self) -> Maker:
         """Import that module and return what makes the arms."""
+
+    def make_ready(self) -> None:
+        """Make it."""
+        _ = self._made
 
     def generate(self, request: GenerationRequest) -> GenerationReply:
         """Ask the one that is made at the first request and kept."""

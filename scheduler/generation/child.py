@@ -20,6 +20,7 @@ from scheduler.generation.base import Generator
 from scheduler.generation.protocol import GenerationRequest
 from scheduler.generation.space import GenerationError
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.strategy import nodes_of
 from scheduler.plugins import GENERATORS, RegistryError, load
 
 MEMORY = 8 * 2**30
@@ -48,9 +49,28 @@ def serve(lines: "queue.SimpleQueue[bytes]", answers: BinaryIO) -> None:
             definitions[digest] = definition
             continue
         request = wire.parse_request(message["request"], definitions[digest])
-        key = (digest, request.generator, json.dumps(request.options, sort_keys=True))
+        key = _key(digest, request)
         answers.write(_answer(request, message["number"], key, made))
         answers.flush()
+        for node in nodes_of(request.definition, 0):
+            later = replace(request, generator=node.generator, options=node.options)
+            if lines.empty() and _key(digest, later) not in made:
+                _make_ready(later, _key(digest, later), made)
+
+
+def _key(digest: str, request: GenerationRequest) -> tuple[str, ...]:
+    return (digest, request.generator, json.dumps(dict(request.options), sort_keys=True))
+
+
+def _make_ready(
+    request: GenerationRequest, key: tuple[str, ...], made: dict[tuple[str, ...], Generator]
+) -> None:
+    """Import, while nothing is asked, what a later node needs: torch takes seconds."""
+    try:
+        made[key] = make(request)
+        made[key].make_ready()
+    except (Exception, SystemExit) as error:  # any code of a third party runs here
+        traceback.print_exception(error)  # it is told when arms are asked of it
 
 
 def _answer(
