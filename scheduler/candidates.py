@@ -92,7 +92,7 @@ def request(state: ExperimentState, wanted: int, past: Known) -> GenerationReque
 def evidence(state: ExperimentState, measured: MeasuredArms) -> GenerationRequest:
     """Return the request that asks a model about all that was measured, whoever is next."""
     asked = request(state, 1, Known(measured))
-    return replace(asked, generator=FAST, options={})
+    return replace(asked, generator=FAST.generator, options={})
 
 
 def needs_data(state: ExperimentState) -> bool:

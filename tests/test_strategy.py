@@ -165,7 +165,9 @@ def test_arms_that_a_user_wrote_are_part_of_the_start():
 
 def test_what_a_method_stands_for():
     assert made_of(strategy={"method": "fast"}) == [("sobol", 5), ("botorch", None)]
-    assert made_of(strategy={"method": "quality"})[0] == ("sobol", 5)
+    assert made_of(strategy={"method": "quality"}) == [("sobol", 5), ("botorch", None)]
+    _, node = nodes_of(definition(strategy={"method": "quality"}))
+    assert node.options == {"kernels": ["smooth", "rough"]}
     assert made_of(strategy={"method": "random_search"}) == [("sobol", None)]
 
 

@@ -22,7 +22,6 @@ from scheduler.generation.fit import Belief
 from scheduler.generation.gp import Fits, GaussianProcess
 from scheduler.generation.hypervolume import LogHypervolumeImprovement, front
 from scheduler.generation.improvement import LogImprovement
-from scheduler.generation.kernel import Shape
 from scheduler.generation.polytope import Polytope
 from scheduler.generation.problem import Problem, complete, mixed, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
@@ -32,7 +31,7 @@ from scheduler.model.definition import ExperimentDefinition
 
 NUMERICAL_TROUBLE = (BotorchError, NotPSDError, RuntimeError)
 """What a fit or a posterior raises where a matrix is beyond repair, or memory ends."""
-BELIEFS = (Belief(shape=Shape.SMOOTH),)
+BELIEFS = (Belief(),)
 """What metrics may be like."""
 NEAR = 0.1
 """How far, of each parameter's range, the neighbourhood of the best arm reaches."""

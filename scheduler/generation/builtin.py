@@ -1,5 +1,7 @@
 """The generators that come with schedd: their names stand in pyproject.toml, like others' do."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from scheduler.generation.base import Deferred, GeneratorOptions, Maker
@@ -53,17 +55,28 @@ class Grid(Deferred):
         return GridGenerator(Space(self.definition), self.options.levels)
 
 
+class BotorchOptions(GeneratorOptions):
+    """What the model may be told."""
+
+    kernels: tuple[Literal["smooth", "rough"], ...] = Field(default=("smooth",), min_length=1)
+    """Squared exponential, Matern 5/2, or the average of what both hope for, at twice the cost."""
+
+
 class Botorch(Deferred):
     """Gaussian processes and log noisy expected improvement."""
 
+    Options = BotorchOptions
     traits = MODEL
 
     def make(self) -> Maker:
         """Return the model."""
         from scheduler.generation.botorch import BotorchGenerator
+        from scheduler.generation.fit import Belief
+        from scheduler.generation.kernel import Shape
         from scheduler.generation.space import Space
 
-        return BotorchGenerator(Space(self.definition))
+        beliefs = tuple(Belief(shape=Shape[name.upper()]) for name in self.options.kernels)
+        return BotorchGenerator(Space(self.definition), beliefs)
 
 
 class Saasbo(Deferred):

@@ -7,10 +7,10 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState
 from scheduler.model.nodes import MODEL, SOBOL, SPACE_FILLING, GenerationNode, Traits
 
-FAST = "botorch"
-"""The generator that learns, where ``method`` is ``fast``."""
-QUALITY = "botorch"
-"""The same, where trials are dear and proposals may take their time."""
+FAST = GenerationNode(generator="botorch")
+"""What learns, where ``method`` is ``fast``."""
+QUALITY = GenerationNode(generator="botorch", options={"kernels": ["smooth", "rough"]})
+"""What learns, where trials are dear and a proposal may take twice as long."""
 SEED_ARMS = 5
 """Arms that fill the space before a model learns from them, at least."""
 FEW = 10_000
@@ -50,7 +50,7 @@ def nodes_of(definition: ExperimentDefinition, transferred: int = 0) -> tuple[Ge
         return (GenerationNode(generator="grid"),)
     model = QUALITY if strategy.method == "quality" else FAST
     start = GenerationNode(generator=SOBOL, num_trials=_start(definition, transferred))
-    return (start, GenerationNode(generator=model))
+    return (start, model)
 
 
 def _all_will_be_tried(definition: ExperimentDefinition) -> bool:
