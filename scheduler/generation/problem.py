@@ -1,7 +1,7 @@
 """What a request comes to: a fitted model for each metric, and what is wanted of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +116,7 @@ def posed(
     """
     definition = request.definition
     columns = _columns(space, request)
+    _refuse_flat(definition, columns)
     rows = [_row(objective, columns) for objective in definition.all_objectives]
     weights = torch.tensor([row for row, _ in rows], dtype=torch.double)
     thresholds = torch.tensor([threshold for _, threshold in rows], dtype=torch.double)
@@ -125,9 +126,21 @@ def posed(
     return Problem(columns, models, weights, thresholds, _limits(request, columns))
 
 
+def _refuse_flat(definition: ExperimentDefinition, columns: Sequence[Column]) -> None:
+    """Raise GenerationError where no objective has told one arm from another."""
+    wanted = {metric for o in definition.all_objectives for metric in o.weights}
+    if all(column.flat for column in columns if column.metric in wanted):
+        raise GenerationError(f"all observations of {' and of '.join(sorted(wanted))} are equal")
+
+
 def complete(definition: ExperimentDefinition, observed: Sequence[Measured]) -> list[Measured]:
-    """Return the arms of which every metric that matters was measured."""
-    return [o for o in observed if definition.required_metrics <= o.metrics.keys()]
+    """Return the arms of which every metric that matters was measured, as a finite number."""
+    needed = definition.required_metrics
+    return [o for o in observed if needed <= o.metrics.keys() and _finite(o, needed)]
+
+
+def _finite(measured: Measured, metrics: Collection[str]) -> bool:
+    return all(math.isfinite(x or 0.0) for name in metrics for x in measured.metrics[name])
 
 
 def _columns(space: Space, request: GenerationRequest) -> tuple[Column, ...]:
@@ -138,7 +151,10 @@ def _columns(space: Space, request: GenerationRequest) -> tuple[Column, ...]:
         down = -1.0 if o.minimize else 1.0
         signs |= {metric: math.copysign(1.0, down * w) for metric, w in o.weights.items()}
         alone |= set(o.weights) if len(o.weights) == 1 else set()
-    constrained = [c.metric for c in request.definition.outcome_constraints]
+    bounds: dict[str, list[float]] = {}
+    for constraint in request.definition.outcome_constraints:
+        bound = constraint.limit(request.baseline)
+        bounds.setdefault(constraint.metric, []).extend([] if bound is None else [bound])
     rows = complete(request.definition, request.observed)
     points: Points = space.encode([o.parameters for o in rows])
     return tuple(
@@ -148,8 +164,9 @@ def _columns(space: Space, request: GenerationRequest) -> tuple[Column, ...]:
             [o.metrics[metric] for o in rows],
             metric in alone,
             signs.get(metric, 1.0),
+            () if metric in signs else bounds[metric],
         )
-        for metric in dict.fromkeys([*signs, *constrained])
+        for metric in dict.fromkeys([*signs, *bounds])
     )
 
 
