@@ -8,6 +8,7 @@ A run that is there already is not done again, unless the generators' code has c
 ``--stored`` not even then.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -27,7 +28,6 @@ os.environ.update(
     dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 )
 
-import scheduler
 from scheduler import candidates, registry
 from scheduler.generation.base import Generator
 from scheduler.generation.child import make
@@ -46,8 +46,10 @@ from .problem import Metrics, Parameters, Problem
 from .problems import PROBLEMS, by_name
 from .simulate import WORKERS, play
 
-DECIDING = ("generation/*.py", "model/strategy.py", "model/nodes.py", "candidates.py")
-"""The code that arms depend on."""
+TOLD_BY = (("hartmann6", "seq"), ("mixed", "par4"), ("constrained", "seq"), ("multiobj", "seq"))
+"""Runs of which the first arms tell one version of the generators from another."""
+FIRST = 15
+"""How many trials of each."""
 
 
 def definition_of(
@@ -165,13 +167,20 @@ class Schedd:
         return self._made[key].generate(request)
 
 
+@functools.cache
 def version() -> str:
-    """Return what changes when the code that arms depend on does."""
-    root = Path(scheduler.__file__).parent
+    """Return what changes when arms do: a digest of those of a few short runs."""
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(path for pattern in DECIDING for path in root.glob(pattern)):
-        digest.update(path.name.encode() + path.read_bytes())
+    for name, mode in TOLD_BY:
+        problem = replace(by_name()[name], budget=FIRST)
+        play(problem, mode, 0, system := Schedd(definition_of(by_name()[name], 0)))
+        for arm in system.arms():
+            digest.update(json.dumps([_rounded(value) for value in arm.values()]).encode())
     return digest.hexdigest()
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def measure(name: str, mode: str, seed: int, *, sobol: bool = False) -> tuple[dict[str, Any], Any]:
