@@ -168,12 +168,13 @@ class Schedd:
 
 
 @functools.cache
-def version() -> str:
+def version(*, sobol: bool = False) -> str:
     """Return what changes when arms do: a digest of those of a few short runs."""
     digest = hashlib.blake2b(digest_size=6)
     for name, mode in TOLD_BY:
         problem = replace(by_name()[name], budget=FIRST)
-        play(problem, mode, 0, system := Schedd(definition_of(by_name()[name], 0)))
+        system = Schedd(definition_of(by_name()[name], 0, sobol=sobol))
+        play(problem, mode, 0, system)
         for arm in system.arms():
             digest.update(json.dumps([_rounded(value) for value in arm.values()]).encode())
     return digest.hexdigest()
@@ -199,7 +200,7 @@ def measure(name: str, mode: str, seed: int, *, sobol: bool = False) -> tuple[di
 def main() -> int:
     arguments = _arguments()
     path = results.FOLDER / f"{arguments.tag}.jsonl"
-    current = version()
+    current = version(sobol=arguments.sobol)
     wanted = [((arguments.tag, p, m, s), current) for s, p, m in _jobs(arguments)]
     todo = results.missing(path, wanted, any_version=arguments.stored)
     print(f"{len(wanted) - len(todo)} runs are in {path}, {len(todo)} to do", flush=True)

@@ -80,7 +80,6 @@ def ratio(ours: float, theirs: float) -> float:
 
 def print_setting(table: Table, systems: Sequence[str], problem: Problem, mode: str) -> None:
     """Print the systems side by side in one setting."""
-    now = version()
     there = [s for s in systems if table.runs(s, (problem.name, mode))]
     if not there:
         return
@@ -95,7 +94,7 @@ def print_setting(table: Table, systems: Sequence[str], problem: Problem, mode: 
         cells.append(f"{sum(end < problem.basin for end in ends) / len(ends):.0%}")
         cells.append(f"{quantile([half_way(run) for run in runs], 0.5):.3g}")
         cells.append(f"{float(np.median([run['cpu_ask'] for run in runs])):.3f}")
-        print(f"    {system:14}" + "".join(f"{cell:>10}" for cell in cells) + _notes(runs, now))
+        print(f"    {system:14}" + "".join(f"{cell:>10}" for cell in cells) + _notes(system, runs))
 
 
 def half_way(record: results.Record) -> float:
@@ -106,11 +105,12 @@ def half_way(record: results.Record) -> float:
     return math.inf if regret is None else max(0.0, float(regret))
 
 
-def _notes(runs: Sequence[results.Record], now: str) -> str:
+def _notes(system: str, runs: Sequence[results.Record]) -> str:
     """Return what the figures leave out: steps down to Sobol, code that is no longer this."""
     down = sum(run.get("stepped_down", 0) for run in runs)
     # A peer's version has its name in it; one of ours is a digest.
-    old = sum(" " not in run["version"] and run["version"] != now for run in runs)
+    own = [run["version"] for run in runs if " " not in run["version"]]
+    old = sum(each != version(sobol=system == "sobol") for each in own)
     words = [f"{down} step-downs"] if down else []
     words += [f"{old} of older code"] if old else []
     return f"   ({', '.join(words)})" if words else ""
