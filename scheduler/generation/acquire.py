@@ -20,8 +20,9 @@ from scheduler.generation.space import Points, Space
 Score = Callable[[Tensor], Tensor]
 """From points, shape (n, d), to values, shape (n,)."""
 
-RAW, NEAR = 1024, 512
-"""Points looked at: uniform ones, and ones near the incumbents."""
+RAW, NEAR = 512, 256
+"""Points looked at: uniform ones, and ones near the incumbents; twice as many where there are
+discrete parameters, which no gradient leads through."""
 STARTS = 5
 """Points of each kind that are climbed from."""
 WITHIN = 3
@@ -55,6 +56,7 @@ class Maximizer:
         self._discrete = np.array([axis.discrete for axis in space.axes])
         relaxed = np.array([axis.ordered and axis.count > RELAXED for axis in space.axes])
         self._free = np.flatnonzero(~self._discrete | relaxed)
+        self._looks = 2 if self._discrete.any() else 1
 
     def ranked(self, incumbents: Points) -> Points:
         """Return feasible points on the grid, best first, shape (n, d); ``incumbents``: (k, d)."""
@@ -73,7 +75,7 @@ class Maximizer:
         return everything[order]
 
     def _uniform(self) -> Points:
-        cube = self._rng.random((RAW, self.space.dimension))
+        cube = self._rng.random((RAW * self._looks, self.space.dimension))
         points = self._allowed(self._low + (self._high - self._low) * cube)
         if self._polytope is not None and len(points) < RAW // 8:
             points = np.vstack([points, self._polytope.draws(self._rng, RAW // 8)])
@@ -81,14 +83,15 @@ class Maximizer:
 
     def _near(self, incumbents: Points) -> Points:
         """Return points that differ from an incumbent in some coordinates, a little or a jump."""
-        rng, d = self._rng, self.space.dimension
-        points = incumbents[rng.integers(len(incumbents), size=NEAR)]
-        changed = rng.random((NEAR, d)) < max(0.3, 1.5 / d)
-        changed[np.arange(NEAR), rng.integers(d, size=NEAR)] = True
-        width = 10.0 ** rng.uniform(-3.0, -0.5, size=(NEAR, 1))
-        moved = points + width * rng.standard_normal((NEAR, d))
-        jump = self._discrete & (rng.random((NEAR, d)) < 0.5)
-        moved = np.where(jump, rng.random((NEAR, d)), moved)
+        rng, count = self._rng, NEAR * self._looks
+        shape = count, self.space.dimension
+        points = incumbents[rng.integers(len(incumbents), size=count)]
+        changed = rng.random(shape) < max(0.3, 1.5 / self.space.dimension)
+        changed[np.arange(count), rng.integers(self.space.dimension, size=count)] = True
+        width = 10.0 ** rng.uniform(-3.0, -0.5, size=(count, 1))
+        moved = points + width * rng.standard_normal(shape)
+        jump = self._discrete & (rng.random(shape) < 0.5)
+        moved = np.where(jump, rng.random(shape), moved)
         return self._allowed(np.where(changed, moved, points))
 
     def _allowed(self, points: Points) -> Points:

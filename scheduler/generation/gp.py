@@ -139,4 +139,4 @@ def explanations(count: int) -> int:
 
     The more is known the less they differ, and the more each costs.
     """
-    return 6 if count <= 60 else 4 if count <= 120 else 2 if count <= 250 else 1
+    return 6 if count <= 60 else 3 if count <= 120 else 2 if count <= 250 else 1
