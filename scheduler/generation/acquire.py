@@ -88,7 +88,7 @@ class Maximizer:
         points = incumbents[rng.integers(len(incumbents), size=count)]
         changed = rng.random(shape) < max(0.3, 1.5 / self.space.dimension)
         changed[np.arange(count), rng.integers(self.space.dimension, size=count)] = True
-        width = 10.0 ** rng.uniform(-3.0, -0.5, size=(count, 1))
+        width = 10.0 ** rng.uniform(-5.0, -0.5, size=(count, 1))
         moved = points + width * rng.standard_normal(shape)
         jump = self._discrete & (rng.random(shape) < 0.5)
         moved = np.where(jump, rng.random(shape), moved)
