@@ -378,3 +378,33 @@ def test_what_a_later_node_needs_is_imported_while_nothing_is_asked(monkeypatch)
         child.serve(Lines(definition, *asked), answers)
     assert answers.getvalue().count(b"\n") == 2
     assert ready == [DEFINITION.name]
+
+
+def test_an_arm_with_an_inactive_parameter_crosses_the_pipe():
+    from scheduler.generation.sobol import SobolGenerator
+    from scheduler.generation.space import Space
+
+    tree = ExperimentDefinition.model_validate(
+        {
+            "name": "tree",
+            "parameters": [
+                {
+                    "name": "kind",
+                    "type": "choice",
+                    "values": ["a", "b"],
+                    "dependent_parameters": {"a": ["x"]},
+                },
+                {"name": "x", "type": "range", "bounds": [0, 1]},
+            ],
+            "objective": "-loss",
+            "runner": {"command": ["true"]},
+        }
+    )
+    seen = ({"kind": "a", "x": 0.5},)
+    request = GenerationRequest(tree, "sobol", 0, 4, 1, seen=seen)
+    reply = SobolGenerator(Space(tree)).generate(request)
+    assert {"kind": "b"} in [dict(trial[0].parameters) for trial in reply.trials]
+    assert wire.parse_answer(wire.reply_line(reply, 7), request, 7) == reply
+    again = GenerationRequest(tree, "sobol", 0, 4, 1, seen=(*seen, {"kind": "b"}))
+    with pytest.raises(wire.Nonsense, match="there is already"):
+        wire.parse_answer(wire.reply_line(reply, 7), again, 7)

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeGuard, cast
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
+from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 
 
@@ -132,13 +133,17 @@ def _check_count(reply: GenerationReply, request: GenerationRequest) -> None:
 
 def _check_new(reply: GenerationReply, request: GenerationRequest) -> None:
     names = tuple(request.definition.by_name)
-    used = {tuple(arm[name] for name in names) for arm in (*request.seen, *request.pending)}
+    used = {_key(arm, names) for arm in (*request.seen, *request.pending)}
     for trial in reply.trials:
         for proposal in trial:
-            key = tuple(proposal.parameters[name] for name in names)
+            key = _key(proposal.parameters, names)
             if key in used:
                 raise Nonsense("it made an arm that there is already")
             used.add(key)
+
+
+def _key(arm: Mapping[str, Value], names: Sequence[str]) -> tuple[Value | None, ...]:
+    return tuple(arm.get(name) for name in names)  # a dependent parameter may be inactive
 
 
 def _line(data: Mapping[str, Any]) -> bytes:
