@@ -22,6 +22,8 @@ from scheduler.generation.standard import log_improvement
 
 DRAWS = 8
 """Of each member: every one has its own boxes."""
+BOXES = 1024
+"""In all: a front of four objectives has ten for each of its points, and fewer draws then."""
 
 
 class LogHypervolumeImprovement:
@@ -34,24 +36,58 @@ class LogHypervolumeImprovement:
         self._futures = Futures(problem, models, pending, DRAWS, seed)
         corner = reference(problem)
         known = torch.where(self._futures.feasible[..., None], self._futures.objectives, corner)
-        boxes = [
-            FastNondominatedPartitioning(corner, one).get_hypercell_bounds()
-            for one in known.flatten(0, 1)
-        ]
-        most = max(box.shape[1] for box in boxes)
-        # An empty box, of no height, adds nothing.
-        padded = [torch.cat([b, corner.expand(2, most - b.shape[1], -1)], 1) for b in boxes]
-        shape = (2, *known.shape[:2], most, known.shape[-1])
-        self._lower, self._upper = torch.stack(padded, dim=1).reshape(shape)[:, :, None]
+        self._lower, self._upper = _boxes(corner, known)
+        self._draws = self._lower.shape[2]
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return the logarithm of the expected feasible gain of hypervolume, shape (n,)."""
         means, deviations, log_feasible = self._futures.moments(points)
+        means, log_feasible = means[:, :, : self._draws], log_feasible[..., : self._draws]
         means, deviations = means[..., None, :], deviations[..., None, :]
         above = log_improvement(means - self._lower, deviations)
         beyond = log_improvement(means - self._upper, deviations)
         volumes = (above + _log_of_rest(beyond - above)).sum(-1)
         return log_average(torch.logsumexp(volumes, dim=-1) + log_feasible)
+
+
+def _boxes(corner: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lower and upper corners of what each draw leaves undominated.
+
+    ``known``: the objectives of all arms, shape (m, s, n, objectives). Both (m, 1, t, boxes,
+    objectives), of the first ``t`` draws; a draw alone may have more than there is room for, and
+    loses the smallest.
+    """
+    members = len(known)
+    found: list[Tensor] = []
+    for draws in known.unbind(1):
+        new = [_largest(_partition(corner, draw), BOXES // members) for draw in draws]
+        most = max(box.shape[1] for box in [*found, *new])
+        if found and most * (len(found) + len(new)) > BOXES:
+            break
+        found += new
+    most = max(box.shape[1] for box in found)
+    # An empty box, of no height, adds nothing.
+    padded = [torch.cat([b, corner.expand(2, most - b.shape[1], -1)], 1) for b in found]
+    shape = (2, len(found) // members, members, most, len(corner))
+    stacked = torch.stack(padded, dim=1).reshape(shape).transpose(1, 2)
+    lower, upper = stacked[:, :, None]
+    return lower, upper
+
+
+def _partition(corner: Tensor, known: Tensor) -> Tensor:
+    """Return the boxes that are not dominated, shape (2, boxes, objectives)."""
+    bounds: Tensor = FastNondominatedPartitioning(corner, known).get_hypercell_bounds()
+    return bounds
+
+
+def _largest(boxes: Tensor, most: int) -> Tensor:
+    """Return ``most`` of the boxes (2, boxes, objectives), without the smallest."""
+    if boxes.shape[1] <= most:
+        return boxes
+    lower, upper = boxes
+    sides = torch.minimum(upper, lower.amax(0) + 1.0) - lower
+    kept = sides.log().sum(-1).argsort(descending=True, stable=True)[:most]
+    return boxes[:, kept]
 
 
 def reference(problem: Problem) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scheduler.generation.column import Column, standardized
+from scheduler.generation.column import FARTHEST, Column, standardized
 from scheduler.generation.fit import Belief
 from scheduler.generation.gp import Fits, GaussianProcess
 from scheduler.generation.protocol import GenerationRequest, Measured
@@ -183,7 +183,8 @@ def _row(objective: Objective, columns: Sequence[Column]) -> tuple[list[float], 
     row = [weight * c.scale / unit for c, weight in used]
     if objective.threshold is None:
         return row, math.nan
-    return row, (down * objective.threshold - sum(w * c.shift for c, w in used)) / unit
+    threshold = (down * objective.threshold - sum(w * c.shift for c, w in used)) / unit
+    return row, max(-FARTHEST, min(threshold, FARTHEST))
 
 
 def _limits(request: GenerationRequest, columns: Sequence[Column]) -> tuple[Limit, ...]:
