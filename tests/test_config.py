@@ -56,7 +56,8 @@ APPENDED = [
     ("generation_strategy: {nodes: [{generator: sobl}]}", "8:43: there is no generator called "
      "'sobl'; did you mean 'sobol'?"),
     ("generation_strategy: {nodes: [{generator: tpe}]}", "8:43: there is no generator called "
-     "'tpe'; there is botorch, grid, random, saasbo, sobol; botorch is the one that learns"),
+     "'tpe'; there is botorch, grid, random, saasbo, sobol, thompson, turbo; botorch is "
+     "the one that learns"),
     ("generation_strategy: {nodes: [{generator: grid, options: {level: 3}}]}", "8:59: there is "
      "no key 'level' in generation_strategy.nodes[0].options; did you mean 'levels'?"),
     ("generation_strategy: {method: fast, nodes: [{generator: grid}]}", "8:31: there are both "

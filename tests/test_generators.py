@@ -1,14 +1,16 @@
 """The generators that come with schedd: the contract, the grid, and uniform draws."""
 
 import itertools
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from spaces import sobol
 
-from scheduler.generation.builtin import Botorch, Grid, Random, Saasbo, Sobol
+from scheduler.generation.builtin import Botorch, Grid, Random, Saasbo, Sobol, Thompson, Turbo
 from scheduler.generation.grid import GridGenerator
-from scheduler.generation.protocol import GenerationRequest
+from scheduler.generation.protocol import GenerationRequest, Measured
 from scheduler.generation.random import RandomGenerator
 from scheduler.generation.space import GenerationError, Space
 from scheduler.generation.testing import GeneratorContract
@@ -46,8 +48,54 @@ class TestSaasbo(GeneratorContract):
     requests = 2
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:A not p.d.")
+class TestTurbo(GeneratorContract):
+    generator = Turbo
+    requests = 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:A not p.d.")
+class TestThompson(GeneratorContract):
+    generator = Thompson
+    requests = 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:A not p.d.")
+@pytest.mark.parametrize("kind", [Saasbo, Turbo, Thompson])
+def test_models_search_a_tree_with_constraints_until_nothing_is_left(kind):
+    definition = define(
+        [
+            choice("kind", ["flat", "deep"], dependent_parameters={"deep": ["n", "m"]}),
+            whole("n", 0, 2),
+            whole("m", 0, 2),
+        ],
+        parameter_constraints=["n + m <= 2"],
+        outcome_constraints=["size <= 1"],
+    )
+    generator, observed = kind(definition, kind.Options()), []
+    start = sobol(definition, 3)
+    made = [p.parameters for t in start.trials for p in t]
+    for number in range(4):
+        observed += [Measured(arm, _tree(arm)) for arm in made]
+        request = GenerationRequest(
+            definition, "any", number, 1, 1, observed=tuple(observed), cursor=0
+        )
+        made = [p.parameters for t in generator.generate(request).trials for p in t]
+    observed += [Measured(arm, _tree(arm)) for arm in made]
+    assert len({tuple(o.parameters.items()) for o in observed}) == len(observed) == 7
+    request = replace(request, observed=tuple(observed))
+    with pytest.raises(GenerationError, match=r"exist already|new arms"):
+        generator.generate(request)
+
+
+def _tree(arm):
+    loss = sum(v for v in arm.values() if isinstance(v, int))
+    return {"loss": (loss - 1.0, None), "size": (float(arm.get("n", 0.5)), None)}
+
+
 def test_the_built_in_generators_are_entry_points():
-    assert {"sobol", "random", "grid", "botorch", "saasbo"} <= set(generator_names())
+    built_in = {"sobol", "random", "grid", "botorch", "saasbo", "turbo", "thompson"}
+    assert built_in <= set(generator_names())
 
 
 def test_what_the_loop_knows_of_a_strategys_generators():

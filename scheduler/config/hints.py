@@ -103,6 +103,8 @@ PARAMETER_TYPES: Mapping[str, str] = {
 }
 GENERATORS: Mapping[str, str] = {
     **_same("write random, or sobol, which spreads points better", "uniform", "randomsearch"),
+    **_same("write turbo", "trustregion", "turbo1"),
+    **_same("write thompson", "thompsonsampling", "ts", "empiricalbayesthompson"),
     **_same("write saasbo", "saas", "fullybayesian"),
     **_same("write grid", "gridsearch", "factorial", "fullfactorial", "bruteforce"),
     **_same(

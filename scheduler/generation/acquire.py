@@ -15,14 +15,12 @@ from torch import Tensor
 
 from scheduler.generation.minimize import minimized
 from scheduler.generation.polytope import Polytope
+from scheduler.generation.pool import RAW, Box, Pool
 from scheduler.generation.space import Points, Space
 
 Score = Callable[[Tensor], Tensor]
 """From points, shape (n, d), to values, shape (n,)."""
 
-RAW, NEAR = 512, 256
-"""Points looked at: uniform ones, and ones near the incumbents; twice as many where there are
-discrete parameters, which no gradient leads through."""
 STARTS = 5
 """Points of each kind that are climbed from."""
 WITHIN = 3
@@ -43,24 +41,20 @@ class Maximizer:
         score: Score,
         rng: np.random.Generator,
         polytope: Polytope | None,
-        box: tuple[Points, Points] | None = None,
+        box: Box | None = None,
     ) -> None:
         """``box``: the least and the greatest coordinates, both (d,); by default the cube's."""
         self.space = space
         self._score = score
-        self._rng = rng
-        self._polytope = polytope
-        ends = np.zeros(space.dimension), np.ones(space.dimension)
-        self._low, self._high = box or ends
-        self._boxed = box is not None
+        self._pool = Pool(space, rng, polytope, box)
+        self._low, self._high = self._pool.box
         self._discrete = np.array([axis.discrete for axis in space.axes])
         relaxed = np.array([axis.ordered and axis.count > RELAXED for axis in space.axes])
         self._free = np.flatnonzero(~self._discrete | relaxed)
-        self._looks = 2 if self._discrete.any() else 1
 
     def ranked(self, incumbents: Points) -> Points:
         """Return feasible points on the grid, best first, shape (n, d); ``incumbents``: (k, d)."""
-        groups = [self._uniform(), self._near(incumbents)]
+        groups = [self._pool.uniform(incumbents), self._pool.near(incumbents)]
         values = [self._values(points) for points in groups]
         starts = [
             points[self._different(points, worth)]
@@ -73,30 +67,6 @@ class Maximizer:
         everything = np.vstack([ends, *groups])
         order = np.argsort(-np.concatenate([tops, *values]), kind="stable")
         return everything[order]
-
-    def _uniform(self) -> Points:
-        cube = self._rng.random((RAW * self._looks, self.space.dimension))
-        points = self._allowed(self._low + (self._high - self._low) * cube)
-        if self._polytope is not None and len(points) < RAW // 8:
-            points = np.vstack([points, self._polytope.draws(self._rng, RAW // 8)])
-        return points
-
-    def _near(self, incumbents: Points) -> Points:
-        """Return points that differ from an incumbent in some coordinates, a little or a jump."""
-        rng, count = self._rng, NEAR * self._looks
-        shape = count, self.space.dimension
-        points = incumbents[rng.integers(len(incumbents), size=count)]
-        changed = rng.random(shape) < max(0.3, 1.5 / self.space.dimension)
-        changed[np.arange(count), rng.integers(self.space.dimension, size=count)] = True
-        width = 10.0 ** rng.uniform(-5.0, -0.5, size=(count, 1))
-        moved = points + width * rng.standard_normal(shape)
-        jump = self._discrete & (rng.random(shape) < 0.5)
-        moved = np.where(jump, rng.random(shape), moved)
-        return self._allowed(np.where(changed, moved, points))
-
-    def _allowed(self, points: Points) -> Points:
-        points = self.space.snap(np.clip(points, self._low, self._high))
-        return points[self.space.inside(points)]
 
     def _values(self, points: Points) -> Points:
         if not len(points):
@@ -142,7 +112,7 @@ class Maximizer:
             for coordinate in self.space.axes[j].neighbours(float(point[j])):
                 others.append(point.copy())
                 others[-1][j] = coordinate
-        return self._allowed(np.array(others).reshape(len(others), self.space.dimension))
+        return self._pool.allowed(np.array(others).reshape(len(others), self.space.dimension))
 
     def _ascended(self, points: Points) -> Points:
         """Return where the gradient leads from each point, in the free coordinates."""

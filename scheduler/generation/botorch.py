@@ -7,13 +7,11 @@ the arms proposed before.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from botorch.exceptions.errors import BotorchError
 from botorch.utils.sampling import manual_seed
-from linear_operator.utils.errors import NotPSDError
 from torch import Tensor
 
 from scheduler.generation.acquire import Maximizer, Score
@@ -23,14 +21,14 @@ from scheduler.generation.gp import Fits, GaussianProcess
 from scheduler.generation.hypervolume import LogHypervolumeImprovement, front
 from scheduler.generation.improvement import LogImprovement
 from scheduler.generation.polytope import Polytope
+from scheduler.generation.pool import Box
 from scheduler.generation.problem import Problem, complete, mixed, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
 from scheduler.generation.space import GenerationError, Key, Points, Space
+from scheduler.generation.trouble import said_in_words
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 
-NUMERICAL_TROUBLE = (BotorchError, NotPSDError, RuntimeError)
-"""What a fit or a posterior raises where a matrix is beyond repair, or memory ends."""
 BELIEFS = (Belief(),)
 """What metrics may be like."""
 NEAR = 0.1
@@ -51,14 +49,17 @@ class BotorchGenerator:
         self._beliefs = beliefs
         self._fits = Fits(space)
 
-    def generate(self, request: GenerationRequest) -> GenerationReply:
-        """Return arms with predictions; raise GenerationError where the model is of no use."""
+    def generate(
+        self, request: GenerationRequest, within: Callable[[Problem], Box] | None = None
+    ) -> GenerationReply:
+        """Return arms with predictions; raise GenerationError where the model is of no use.
+
+        ``within``: the box to search, given the best explanation; elsewhere only where it holds
+        no new arm.
+        """
         seed = request.seed % 2**31
-        try:
-            with manual_seed(seed):
-                arms = self._arms(request, seed)
-        except NUMERICAL_TROUBLE as error:
-            raise GenerationError(_said(error)) from error
+        with said_in_words(), manual_seed(seed):
+            arms = self._arms(request, seed, within)
         return request.reply(arms, request.cursor)
 
     def predict(
@@ -68,11 +69,9 @@ class BotorchGenerator:
 
         Raises GenerationError where it is of no use.
         """
-        try:
+        with said_in_words():
             problem = self._posed(request)
-            return [_prediction(problem, self._points([arm])) for arm in arms]
-        except NUMERICAL_TROUBLE as error:
-            raise GenerationError(_said(error)) from error
+            return [problem.prediction(self._points([arm])) for arm in arms]
 
     def leave_one_out(
         self, request: GenerationRequest
@@ -82,11 +81,9 @@ class BotorchGenerator:
         (observed mean, mean and standard deviation predicted from all others, noise included).
         Only arms of which every metric that matters was measured. Raises GenerationError.
         """
-        try:
+        with said_in_words():
             problem = self._posed(request)
             parts = [_left_out(models) for models in zip(*problem.models, strict=True)]
-        except NUMERICAL_TROUBLE as error:
-            raise GenerationError(_said(error)) from error
         rows = complete(request.definition, request.observed)
         return {
             column.metric: [
@@ -101,10 +98,8 @@ class BotorchGenerator:
 
         Raises GenerationError where there is no model.
         """
-        try:
+        with said_in_words():
             models = self._posed(request, broad=False).models[0]
-        except NUMERICAL_TROUBLE as error:
-            raise GenerationError(_said(error)) from error
         return {m.column.metric: float(m.noise.mean().sqrt()) * m.column.scale for m in models}
 
     def _posed(self, request: GenerationRequest, *, broad: bool = True) -> Problem:
@@ -112,7 +107,12 @@ class BotorchGenerator:
             raise GenerationError("no parameter can vary")
         return posed(self.space, self._fits, request, self._beliefs, broad=broad)
 
-    def _arms(self, request: GenerationRequest, seed: int) -> list[Proposal]:
+    def _arms(
+        self,
+        request: GenerationRequest,
+        seed: int,
+        within: Callable[[Problem], Box] | None,
+    ) -> list[Proposal]:
         """Return the arms one after the other, each knowing those before it.
 
         By all that explains the data well, which looks where the best explanation sees nothing.
@@ -124,42 +124,50 @@ class BotorchGenerator:
         used = self.space.keys(
             request.seen, request.pending, (o.parameters for o in request.observed)
         )
-        success = self._success(request)
+        success = success_of(self._fits, self.space, request)
         several = len(request.definition.all_objectives) > 1
         problems = [
             self._posed(request, broad=b) for b in ((False,) if several else (True, False))
         ]
+        box = None if within is None else within(problems[-1])
         arms = []
         for _ in range(request.trials * request.arms_per_trial):
             for problem in problems:
                 value = _score(problem, self._points(pending), seed)
                 score = value if success is None else _sum(value, success)
-                search = Maximizer(self.space, score, rng, self._polytope)
-                incumbents = _incumbents(problem)
-                arm = self._first_new(search.ranked(incumbents), used)
+                incumbents = incumbents_of(problem)
+                arm = self._best_new(score, rng, incumbents, used, box)
                 point = self._points([arm])
                 if not _is_near(point, incumbents[:1]):
                     break
             used.add(self.space.key(arm))
             pending.append(arm)
             insight = _insight(request.definition, problem, value, success, point)
-            arms.append(Proposal(arm, _prediction(problem, point), insight))
+            arms.append(Proposal(arm, problem.prediction(point), insight))
         return arms
-
-    def _success(self, request: GenerationRequest) -> Score | None:
-        rows = complete(request.definition, request.observed)
-        measured = self.space.encode([o.parameters for o in rows])
-        return log_success(self._fits, measured, self.space.encode(request.failed))
 
     def _points(self, arms: Sequence[Mapping[str, Value]]) -> Tensor:
         return torch.as_tensor(self.space.encode(arms))
 
-    def _first_new(self, points: Points, used: set[Key]) -> Mapping[str, Value]:
-        for point in points:
-            arm = self.space.arm(point)
-            if arm is not None and self.space.key(arm) not in used:
-                return arm
-        raise GenerationError(f"all of the {len(points)} arms looked at exist already")
+    def _best_new(
+        self,
+        score: Score,
+        rng: np.random.Generator,
+        incumbents: Points,
+        used: set[Key],
+        box: Box | None,
+    ) -> Mapping[str, Value]:
+        """Return the best arm that does not exist, in the box if it holds any."""
+        looked = 0
+        for limits in (box, None) if box else (None,):
+            search = Maximizer(self.space, score, rng, self._polytope, limits)
+            points = search.ranked(incumbents)
+            looked += len(points)
+            for point in points:
+                arm = self.space.arm(point)
+                if arm is not None and self.space.key(arm) not in used:
+                    return arm
+        raise GenerationError(f"all of the {looked} arms looked at exist already")
 
     @functools.cached_property
     def _polytope(self) -> Polytope | None:
@@ -196,7 +204,14 @@ def _sum(a: Score, b: Score) -> Score:
     return lambda points: a(points) + b(points)
 
 
-def _incumbents(problem: Problem) -> Points:
+def success_of(fits: Fits, space: Space, request: GenerationRequest) -> Score | None:
+    """Return the logarithm of the chance to be measured; None where there is nothing to tell."""
+    rows = complete(request.definition, request.observed)
+    measured = space.encode([o.parameters for o in rows])
+    return log_success(fits, measured, space.encode(request.failed))
+
+
+def incumbents_of(problem: Problem) -> Points:
     """Return the observed points worth searching around, shape (k, d)."""
     chosen = problem.ranking()[:INCUMBENTS] if len(problem.weights) == 1 else front(problem)
     return np.asarray(problem.observed[chosen].numpy())
@@ -205,15 +220,6 @@ def _incumbents(problem: Problem) -> Points:
 def _is_near(point: Tensor, incumbent: Points) -> bool:
     """Whether a point is in the neighbourhood of the best one."""
     return bool(np.abs(point.numpy() - incumbent).max() < NEAR)
-
-
-def _prediction(problem: Problem, point: Tensor) -> dict[str, dict[str, float]]:
-    """Return what the models say of ``point`` (1, d), in each metric's own units."""
-    mean, deviation = problem.moments(point)
-    return {
-        column.metric: column.natural(float(mean[0, k]), float(deviation[0, k]))
-        for k, column in enumerate(problem.columns)
-    }
 
 
 def _insight(
@@ -241,8 +247,3 @@ def _left_out(models: Sequence[GaussianProcess]) -> tuple[list[float], list[floa
     means, deviations = (torch.cat(part) for part in zip(*parts, strict=True))
     mean, deviation = mixed(means, deviations)
     return mean.tolist(), deviation.tolist()
-
-
-def _said(error: Exception) -> str:
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"numerical trouble: {first}"

@@ -91,3 +91,29 @@ class Saasbo(Deferred):
         from scheduler.generation.space import Space
 
         return BotorchGenerator(Space(self.definition), (FEW_MATTER,))
+
+
+class Turbo(Deferred):
+    """The same, near the best arm: a trust region."""
+
+    traits = MODEL
+
+    def make(self) -> Maker:
+        """Return the region."""
+        from scheduler.generation.space import Space
+        from scheduler.generation.turbo import TurboGenerator
+
+        return TurboGenerator(Space(self.definition))
+
+
+class Thompson(Deferred):
+    """Arms that are the best in draws of the model."""
+
+    traits = MODEL
+
+    def make(self) -> Maker:
+        """Return the draws."""
+        from scheduler.generation.space import Space
+        from scheduler.generation.thompson import ThompsonGenerator
+
+        return ThompsonGenerator(Space(self.definition))

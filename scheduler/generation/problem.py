@@ -61,6 +61,14 @@ class Problem:
             torch.cat([torch.stack([sd for _, sd in part], -1) for part in parts]),
         )
 
+    def prediction(self, point: Tensor) -> dict[str, dict[str, float]]:
+        """Return what the models say of ``point`` (1, d), in each metric's own units."""
+        mean, deviation = self.moments(point)
+        return {
+            column.metric: column.natural(float(mean[0, k]), float(deviation[0, k]))
+            for k, column in enumerate(self.columns)
+        }
+
     def wanted(self, outcomes: Tensor) -> Tensor:
         """Return the objectives, shape (..., objectives), of outcomes, shape (..., columns)."""
         return outcomes @ self.weights.T

@@ -115,6 +115,11 @@ class Axis:
         hops = [sign * 2**k for k in range(count.bit_length()) for sign in (-1, 1)]
         return [self.centre(here + hop) for hop in hops if 0 <= here + hop < count]
 
+    def beside(self, coordinate: float) -> tuple[float, float]:
+        """Return the coordinates of the values before and after; at an end, the end's own."""
+        here = self._index(coordinate)
+        return self.centre(max(here - 1, 0)), self.centre(min(here + 1, int(self.count) - 1))
+
     def _index(self, coordinate: float) -> int:
         if not self._log:
             return min(int(coordinate * self.count), int(self.count) - 1)
