@@ -167,6 +167,17 @@ def test_arms_of_a_small_region_are_near_the_best_arm_and_keep_the_constraints()
     assert made == generator(LINE).generate(request(LINE, observed, node=1))
 
 
+def test_arms_measured_elsewhere_and_by_earlier_nodes_do_not_count():
+    from scheduler.generation.turbo import opening
+
+    observed = measured(LINE, 30, lambda arm: arm["x"])
+    here = tuple(o.parameters for o in observed[20:])
+    turbo, after = generator(LINE), request(LINE, observed, node=1, seen=here)
+    assert turbo._elsewhere(after, observed) == 20
+    assert turbo._elsewhere(request(LINE, observed), observed) == 0
+    assert (opening(after), opening(request(LINE, observed, node=0))) == (5, 0)
+
+
 def test_a_search_that_ends_is_followed_by_arms_that_fill_the_space():
     observed = measured(LINE, 40, lambda arm: 0.0)
     observed[0] = Measured(observed[0].parameters, {"loss": (-1.0, None)})

@@ -74,7 +74,8 @@ class TurboGenerator:
             raise GenerationError("turbo follows one objective, and here are several")
         rows = complete(request.definition, request.observed)
         values = worth(request, rows, objectives[0])
-        region = followed(values, opening(request), self._pace(request))
+        opened = max(1, self._elsewhere(request, rows) + opening(request))
+        region = followed(values, opened, self._pace(request))
         seen = (*request.seen, *(row.parameters for row in rows))
         if region.start and len(rows) + len(request.pending) < region.ready:
             cursor = max(request.cursor, request.sobol_cursor)
@@ -82,17 +83,22 @@ class TurboGenerator:
         local = replace(request, observed=tuple(rows[region.start :]), seen=seen)
         return self._model.generate(local, functools.partial(box, self.space, region.length))
 
+    def _elsewhere(self, request: GenerationRequest, rows: Sequence[Measured]) -> int:
+        """Return how many arms were measured before the experiment began."""
+        here = self.space.keys(request.seen)
+        return sum(self.space.key(row.parameters) not in here for row in rows) if here else 0
+
     def _pace(self, request: GenerationRequest) -> Pace:
         size = request.arms_per_trial
         return Pace(-(-max(LOSSES, self.space.dimension) // size), size)
 
 
 def opening(request: GenerationRequest) -> int:
-    """Return how many arms others made before the first region: users, and earlier nodes."""
+    """Return how many of the experiment's arms users and earlier nodes make."""
     definition = request.definition
     earlier = nodes_of(definition)[: request.node]
     made = sum(node.trials or 0 for node in earlier) * request.arms_per_trial
-    return max(1, made + len(definition.arms))
+    return made + len(definition.arms)
 
 
 def worth(request: GenerationRequest, rows: Sequence[Measured], objective: Objective) -> Points:
