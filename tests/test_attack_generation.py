@@ -138,7 +138,7 @@ def answer(generator, request):
 
 
 def fresh(request):
-    from scheduler.generation.botorch import BotorchGenerator
+    from scheduler.generation.botorch.generator import BotorchGenerator
 
     return BotorchGenerator(Space(request.definition))
 
@@ -220,7 +220,7 @@ def test_it_heads_for_what_is_feasible_where_nothing_is_yet():
 def test_a_front_of_many_objectives_has_no_more_boxes_than_there_is_room_for():
     import torch
 
-    from scheduler.generation.hypervolume import BOXES, _boxes
+    from scheduler.generation.botorch.hypervolume import BOXES, _boxes
 
     draws = torch.rand(2, 4, 60, 4, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     draws = draws / draws.norm(dim=-1, keepdim=True)

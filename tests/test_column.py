@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scheduler.generation.column import NOISE_FLOOR, standardized
+from scheduler.generation.botorch.column import NOISE_FLOOR, standardized
 
 PLAIN = np.random.default_rng(0).random(9)
 

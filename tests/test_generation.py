@@ -46,7 +46,7 @@ def test_a_request_crosses_the_pipe_unchanged():
 
 
 def botorch(definition, observed, seed=0, trials=1, **more):
-    from scheduler.generation.botorch import BotorchGenerator
+    from scheduler.generation.botorch.generator import BotorchGenerator
 
     generator = more.pop("generator", None) or BotorchGenerator(Space(definition))
     request = GenerationRequest(
@@ -62,7 +62,7 @@ def measure(definition, function, count, sem=None):
 
 def optimize(definition, function, start, total, truth=None):
     """Run the loop one trial at a time; return the best true loss."""
-    from scheduler.generation.botorch import BotorchGenerator
+    from scheduler.generation.botorch.generator import BotorchGenerator
 
     generator = BotorchGenerator(Space(definition))
     observed = measure(definition, function, start)
@@ -169,7 +169,7 @@ def test_a_batch_has_arms_that_differ():
 
 
 def test_a_fitted_model_in_memory_changes_nothing():
-    from scheduler.generation.botorch import BotorchGenerator
+    from scheduler.generation.botorch.generator import BotorchGenerator
 
     observed = measure(BOWL, bowl, 8)
     used = BotorchGenerator(Space(BOWL))

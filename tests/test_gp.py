@@ -32,7 +32,7 @@ SPACE = Space(
 
 
 def column(count=14, variances=None, seed=0):
-    from scheduler.generation.column import Column
+    from scheduler.generation.botorch.column import Column
 
     rng = np.random.default_rng(seed)
     points = SPACE.snap(rng.random((count, 3)))
@@ -42,7 +42,7 @@ def column(count=14, variances=None, seed=0):
 
 
 def process(**more):
-    from scheduler.generation.gp import Fits
+    from scheduler.generation.botorch.gp import Fits
 
     return Fits(SPACE).model(column(**more))
 
@@ -52,8 +52,8 @@ def process(**more):
 def test_the_gradient_is_that_of_the_value(variances, shape):
     import torch
 
-    from scheduler.generation.fit import Belief, LogPosterior
-    from scheduler.generation.kernel import Embedding, Shape
+    from scheduler.generation.botorch.fit import Belief, LogPosterior
+    from scheduler.generation.botorch.kernel import Embedding, Shape
 
     belief = Belief(shape=Shape[shape])
     target = LogPosterior(Embedding(SPACE), column(variances=variances), belief)
@@ -69,8 +69,8 @@ def test_the_gradient_is_that_of_the_value(variances, shape):
 def test_a_fit_is_a_mode_of_the_posterior_density():
     import torch
 
-    from scheduler.generation.fit import STANDARD, LogPosterior, fitted
-    from scheduler.generation.kernel import Embedding
+    from scheduler.generation.botorch.fit import STANDARD, LogPosterior, fitted
+    from scheduler.generation.botorch.kernel import Embedding
 
     target = LogPosterior(Embedding(SPACE), column(), STANDARD)
     theta = fitted(target)
@@ -83,9 +83,9 @@ def test_hyperparameters_are_drawn_as_often_as_they_are_likely():
     """Against importance sampling from a wide box: means and spreads of the logarithms."""
     import torch
 
-    from scheduler.generation.fit import STANDARD, LogPosterior, fitted
-    from scheduler.generation.kernel import Embedding
-    from scheduler.generation.sample import drawn
+    from scheduler.generation.botorch.fit import STANDARD, LogPosterior, fitted
+    from scheduler.generation.botorch.kernel import Embedding
+    from scheduler.generation.botorch.sample import drawn
 
     target = LogPosterior(Embedding(SPACE), column(), STANDARD)
     mode = fitted(target)
@@ -150,8 +150,8 @@ def test_the_posterior_is_that_of_botorch():
 def test_members_are_what_each_is_alone():
     import torch
 
-    from scheduler.generation.gp import Fits, GaussianProcess
-    from scheduler.generation.kernel import Shape
+    from scheduler.generation.botorch.gp import Fits, GaussianProcess
+    from scheduler.generation.botorch.kernel import Shape
 
     fits = Fits(SPACE)
     broad = fits.model(column(), broad=True)
@@ -176,7 +176,7 @@ def test_the_mean_is_the_most_likely_constant():
 def test_the_slope_of_the_log_improvement_is_right_far_out_too():
     import torch
 
-    from scheduler.generation.standard import log_improvement
+    from scheduler.generation.botorch.standard import log_improvement
 
     at = torch.tensor([-1e40, -1e5, -300.0, -8.0, -1.0, 0.0, 0.5, 9.0, 1e4], dtype=torch.double)
     one = torch.ones_like(at)
@@ -217,9 +217,9 @@ def test_leaving_one_out_is_fitting_without_it():
 def test_the_improvement_is_that_of_many_joint_draws(monkeypatch):
     import torch
 
-    from scheduler.generation import improvement
-    from scheduler.generation.improvement import LogImprovement
-    from scheduler.generation.problem import Limit, Problem
+    from scheduler.generation.botorch import improvement
+    from scheduler.generation.botorch.improvement import LogImprovement
+    from scheduler.generation.botorch.problem import Limit, Problem
 
     monkeypatch.setattr(improvement, "DRAWS", 4096)
 
@@ -251,8 +251,8 @@ def test_the_improvement_is_that_of_many_joint_draws(monkeypatch):
 def test_where_arms_fail_none_are_proposed_and_a_chance_failure_changes_little():
     import torch
 
-    from scheduler.generation.feasibility import log_success
-    from scheduler.generation.gp import Fits
+    from scheduler.generation.botorch.feasibility import log_success
+    from scheduler.generation.botorch.gp import Fits
 
     rng = np.random.default_rng(0)
     points = SPACE.snap(rng.random((30, 3)))
@@ -286,9 +286,9 @@ def test_the_gain_of_hypervolume_is_that_of_many_draws(objectives):
     from botorch.utils.multi_objective.hypervolume import Hypervolume
     from botorch.utils.multi_objective.pareto import is_non_dominated
 
-    from scheduler.generation.gp import Fits
-    from scheduler.generation.hypervolume import LogHypervolumeImprovement
-    from scheduler.generation.problem import Problem
+    from scheduler.generation.botorch.gp import Fits
+    from scheduler.generation.botorch.hypervolume import LogHypervolumeImprovement
+    from scheduler.generation.botorch.problem import Problem
 
     rng = np.random.default_rng(5)
     columns = [

@@ -15,7 +15,7 @@ RELEVANT = [3, 11]
 
 
 def column(count=40, seed=0):
-    from scheduler.generation.column import Column
+    from scheduler.generation.botorch.column import Column
 
     points = np.random.default_rng(seed).random((count, 20))
     values = np.sin(6 * points[:, RELEVANT[0]]) + 2 * points[:, RELEVANT[1]] ** 2
@@ -25,7 +25,7 @@ def column(count=40, seed=0):
 def test_the_gradient_is_that_of_the_value():
     import torch
 
-    from scheduler.generation.saas import FEW_MATTER
+    from scheduler.generation.botorch.saas import FEW_MATTER
 
     logs = torch.tensor([[-1.2, 0.4, 2.0], [3.0, -0.5, 6.0]], dtype=torch.double)
     _, gradient = FEW_MATTER.lengthscales(logs)
@@ -42,7 +42,7 @@ def test_the_density_is_the_papers_with_tau_integrated_out():
     import torch
     from scipy.stats import halfcauchy
 
-    from scheduler.generation.saas import FEW_MATTER
+    from scheduler.generation.botorch.saas import FEW_MATTER
 
     scales = np.array([[0.2, 5.0, 8.0, 30.0], [0.5, 0.6, 0.9, 1.4], [2.0, 3.0, 3.0, 4.0]])
     taus = np.geomspace(1e-6, 1e3, 4001)[:, None, None]
@@ -55,9 +55,9 @@ def test_the_density_is_the_papers_with_tau_integrated_out():
 
 
 def test_what_matters_is_told_from_what_does_not():
-    from scheduler.generation.fit import STANDARD
-    from scheduler.generation.gp import Fits
-    from scheduler.generation.saas import FEW_MATTER
+    from scheduler.generation.botorch.fit import STANDARD
+    from scheduler.generation.botorch.gp import Fits
+    from scheduler.generation.botorch.saas import FEW_MATTER
 
     sparse, usual = (Fits(MANY).model(column(), belief) for belief in (FEW_MATTER, STANDARD))
     scales = sparse.lengthscales[0, 0]
@@ -67,8 +67,8 @@ def test_what_matters_is_told_from_what_does_not():
 
 
 def test_explanations_are_drawn_under_the_same_prior():
-    from scheduler.generation.gp import Fits
-    from scheduler.generation.saas import FEW_MATTER
+    from scheduler.generation.botorch.gp import Fits
+    from scheduler.generation.botorch.saas import FEW_MATTER
 
     members = Fits(MANY).model(column(25), FEW_MATTER, broad=True).lengthscales[:, 0]
     assert len(members) > 1

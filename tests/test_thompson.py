@@ -20,7 +20,7 @@ def measured(definition, function, count=8):
 
 
 def proposals(definition, observed, size=1, seed=0, **more):
-    from scheduler.generation.thompson import ThompsonGenerator
+    from scheduler.generation.botorch.thompson import ThompsonGenerator
 
     request = GenerationRequest(definition, "thompson", seed, 1, size, observed=observed, **more)
     (trial,) = ThompsonGenerator(Space(definition)).generate(request).trials
@@ -30,7 +30,7 @@ def proposals(definition, observed, size=1, seed=0, **more):
 def test_those_that_win_most_draws_are_chosen_and_others_fill_up():
     import torch
 
-    from scheduler.generation.thompson import weights, winners
+    from scheduler.generation.botorch.thompson import weights, winners
 
     scores = torch.tensor([[0, 9, 1, 0], [0, 9, 2, 0], [8, 7, 1, 0], [0, 9, 1, 0.0]])
     assert winners(scores, 1) == ([1], [3])
@@ -43,10 +43,10 @@ def test_those_that_win_most_draws_are_chosen_and_others_fill_up():
 def test_draws_have_the_moments_of_the_posterior():
     import torch
 
-    from scheduler.generation.botorch import BELIEFS
-    from scheduler.generation.gp import Fits
-    from scheduler.generation.problem import posed
-    from scheduler.generation.thompson import _drawn
+    from scheduler.generation.botorch.generator import BELIEFS
+    from scheduler.generation.botorch.gp import Fits
+    from scheduler.generation.botorch.problem import posed
+    from scheduler.generation.botorch.thompson import _drawn
 
     space = Space(BOWL)
     request = GenerationRequest(BOWL, "thompson", 0, 1, 1, observed=measured(BOWL, bowl, 4))

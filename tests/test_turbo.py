@@ -16,7 +16,7 @@ UNLUCKY = [0.0] * 10
 
 
 def followed(values, opened=2, losses=4, size=1):
-    from scheduler.generation.turbo import Pace, followed
+    from scheduler.generation.botorch.turbo import Pace, followed
 
     return followed(np.array(values, dtype=float), opened, Pace(losses, size))
 
@@ -53,7 +53,7 @@ def test_arms_measured_together_count_as_one():
 
 
 def test_a_region_that_has_shrunk_to_nothing_begins_anew_and_forgets():
-    from scheduler.generation.turbo import OPENING
+    from scheduler.generation.botorch.turbo import OPENING
 
     spent = [5, 1, *[1] * 28]
     assert (followed(spent[:-1]).start, followed(spent[:-1]).length) == (0, 0.8 / 64)
@@ -73,13 +73,13 @@ def measured(definition, count, loss):
 
 
 def generator(definition):
-    from scheduler.generation.turbo import TurboGenerator
+    from scheduler.generation.botorch.turbo import TurboGenerator
 
     return TurboGenerator(Space(definition))
 
 
 def test_what_is_feasible_is_better_than_what_is_not():
-    from scheduler.generation.turbo import worth
+    from scheduler.generation.botorch.turbo import worth
 
     definition = define([real("x")], outcome_constraints=["size <= 1", "speed >= 0"])
     rows = [(9, 1, 0), (0, 2, 0), (0, 1.5, 0), (-5, 9, -1), (3, 0, 1)]
@@ -103,10 +103,10 @@ def bowl(arm):
 
 @pytest.mark.parametrize("length", [0.8, 0.01])
 def test_a_box_is_around_the_best_arm_and_holds_the_neighbours(length):
-    from scheduler.generation.botorch import BELIEFS
-    from scheduler.generation.gp import Fits
-    from scheduler.generation.problem import posed
-    from scheduler.generation.turbo import UNEVEN, box
+    from scheduler.generation.botorch.generator import BELIEFS
+    from scheduler.generation.botorch.gp import Fits
+    from scheduler.generation.botorch.problem import posed
+    from scheduler.generation.botorch.turbo import UNEVEN, box
 
     space = Space(MIXED)
     problem = posed(space, Fits(space), request(MIXED, measured(MIXED, 16, bowl)), BELIEFS)
@@ -125,10 +125,10 @@ def test_a_box_is_around_the_best_arm_and_holds_the_neighbours(length):
 
 
 def test_a_parameter_that_the_best_arm_does_not_have_is_free():
-    from scheduler.generation.botorch import BELIEFS
-    from scheduler.generation.gp import Fits
-    from scheduler.generation.problem import posed
-    from scheduler.generation.turbo import box
+    from scheduler.generation.botorch.generator import BELIEFS
+    from scheduler.generation.botorch.gp import Fits
+    from scheduler.generation.botorch.problem import posed
+    from scheduler.generation.botorch.turbo import box
 
     tree = define(
         [choice("kind", ["flat", "deep"], dependent_parameters={"deep": ["x"]}), real("x")]
@@ -168,7 +168,7 @@ def test_arms_of_a_small_region_are_near_the_best_arm_and_keep_the_constraints()
 
 
 def test_arms_measured_elsewhere_and_by_earlier_nodes_do_not_count():
-    from scheduler.generation.turbo import opening
+    from scheduler.generation.botorch.turbo import opening
 
     observed = measured(LINE, 30, lambda arm: arm["x"])
     here = tuple(o.parameters for o in observed[20:])

@@ -60,7 +60,7 @@ def learned(state: ExperimentState, measured: MeasuredArms) -> Learned:
     if len(measured) < MODEL.min_observations:
         few = f"{len(measured)} arms are measured" if measured else "no arm is measured"
         raise GenerationError(f"{few}; a model needs {MODEL.min_observations}")
-    from scheduler.generation.botorch import BotorchGenerator
+    from scheduler.generation.botorch.generator import BotorchGenerator
 
     model = BotorchGenerator(Space(state.definition))
     return Learned(model, candidates.evidence(state, measured))

@@ -70,9 +70,9 @@ class Botorch(Deferred):
 
     def make(self) -> Maker:
         """Return the model."""
-        from scheduler.generation.botorch import BotorchGenerator
-        from scheduler.generation.fit import Belief
-        from scheduler.generation.kernel import Shape
+        from scheduler.generation.botorch.fit import Belief
+        from scheduler.generation.botorch.generator import BotorchGenerator
+        from scheduler.generation.botorch.kernel import Shape
         from scheduler.generation.space import Space
 
         beliefs = tuple(Belief(shape=Shape[name.upper()]) for name in self.options.kernels)
@@ -86,8 +86,8 @@ class Saasbo(Deferred):
 
     def make(self) -> Maker:
         """Return the model."""
-        from scheduler.generation.botorch import BotorchGenerator
-        from scheduler.generation.saas import FEW_MATTER
+        from scheduler.generation.botorch.generator import BotorchGenerator
+        from scheduler.generation.botorch.saas import FEW_MATTER
         from scheduler.generation.space import Space
 
         return BotorchGenerator(Space(self.definition), (FEW_MATTER,))
@@ -100,8 +100,8 @@ class Turbo(Deferred):
 
     def make(self) -> Maker:
         """Return the region."""
+        from scheduler.generation.botorch.turbo import TurboGenerator
         from scheduler.generation.space import Space
-        from scheduler.generation.turbo import TurboGenerator
 
         return TurboGenerator(Space(self.definition))
 
@@ -113,7 +113,7 @@ class Thompson(Deferred):
 
     def make(self) -> Maker:
         """Return the draws."""
+        from scheduler.generation.botorch.thompson import ThompsonGenerator
         from scheduler.generation.space import Space
-        from scheduler.generation.thompson import ThompsonGenerator
 
         return ThompsonGenerator(Space(self.definition))

@@ -12,9 +12,9 @@ import torch
 from botorch.utils.probability.utils import log_ndtr
 from torch import Tensor
 
-from scheduler.generation.column import Column
-from scheduler.generation.gp import Fits
-from scheduler.generation.problem import mixed
+from scheduler.generation.botorch.column import Column
+from scheduler.generation.botorch.gp import Fits
+from scheduler.generation.botorch.problem import mixed
 from scheduler.generation.space import Points
 
 STEEPNESS = 3.0

@@ -14,8 +14,8 @@ from botorch.utils.probability.utils import log_ndtr
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from scheduler.generation.gp import GaussianProcess, cholesky
-from scheduler.generation.problem import Problem
+from scheduler.generation.botorch.gp import GaussianProcess, cholesky
+from scheduler.generation.botorch.problem import Problem
 
 EXACT = 2e-5
 """Noise variance, as a share of the metric's, below which an observation is taken as it is."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scheduler.generation.fit import Belief
+from scheduler.generation.botorch.fit import Belief
 
 TAU_SCALE = 0.1
 """Of tau's own prior, as in the paper."""

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from botorch.utils.probability.utils import log_ndtr
 from torch import Tensor, where
 
-from scheduler.generation.draws import Futures, log_average
-from scheduler.generation.gp import GaussianProcess
-from scheduler.generation.problem import Problem
-from scheduler.generation.standard import log_improvement
+from scheduler.generation.botorch.draws import Futures, log_average
+from scheduler.generation.botorch.gp import GaussianProcess
+from scheduler.generation.botorch.problem import Problem
+from scheduler.generation.botorch.standard import log_improvement
 
 DRAWS = 64
 

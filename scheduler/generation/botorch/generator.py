@@ -1,8 +1,7 @@
 """Arms from a model: Gaussian processes and log noisy expected improvement.
 
-One objective: :mod:`scheduler.generation.improvement`; several:
-:mod:`scheduler.generation.hypervolume`. Conditioned on the pending arms and, within a request, on
-the arms proposed before.
+One objective: ``improvement``; several: ``hypervolume``. Conditioned on the pending arms and,
+within a request, on the arms proposed before.
 """
 
 import functools
@@ -14,18 +13,18 @@ import torch
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
-from scheduler.generation.acquire import Maximizer, Score
-from scheduler.generation.feasibility import log_success
-from scheduler.generation.fit import Belief
-from scheduler.generation.gp import Fits, GaussianProcess
-from scheduler.generation.hypervolume import LogHypervolumeImprovement, front
-from scheduler.generation.improvement import LogImprovement
+from scheduler.generation.botorch.acquire import Maximizer, Score
+from scheduler.generation.botorch.feasibility import log_success
+from scheduler.generation.botorch.fit import Belief
+from scheduler.generation.botorch.gp import Fits, GaussianProcess
+from scheduler.generation.botorch.hypervolume import LogHypervolumeImprovement, front
+from scheduler.generation.botorch.improvement import LogImprovement
+from scheduler.generation.botorch.pool import Box
+from scheduler.generation.botorch.problem import Problem, complete, mixed, posed
+from scheduler.generation.botorch.trouble import said_in_words
 from scheduler.generation.polytope import Polytope
-from scheduler.generation.pool import Box
-from scheduler.generation.problem import Problem, complete, mixed, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
 from scheduler.generation.space import GenerationError, Key, Points, Space
-from scheduler.generation.trouble import said_in_words
 from scheduler.model.base import Value
 from scheduler.model.definition import ExperimentDefinition
 

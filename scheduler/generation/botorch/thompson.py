@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scheduler.generation.botorch import BELIEFS, incumbents_of, success_of
-from scheduler.generation.gp import Fits, GaussianProcess, cholesky
-from scheduler.generation.hypervolume import reference
+from scheduler.generation.botorch.generator import BELIEFS, incumbents_of, success_of
+from scheduler.generation.botorch.gp import Fits, GaussianProcess, cholesky
+from scheduler.generation.botorch.hypervolume import reference
+from scheduler.generation.botorch.pool import Pool
+from scheduler.generation.botorch.problem import Problem, posed
+from scheduler.generation.botorch.trouble import said_in_words
 from scheduler.generation.polytope import Polytope
-from scheduler.generation.pool import Pool
-from scheduler.generation.problem import Problem, posed
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Proposal
 from scheduler.generation.space import GenerationError, Key, Points, Space
-from scheduler.generation.trouble import said_in_words
 from scheduler.model.base import Value
 
 DRAWS = 512

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scheduler.generation.column import FARTHEST, Column, standardized
-from scheduler.generation.fit import Belief
-from scheduler.generation.gp import Fits, GaussianProcess
+from scheduler.generation.botorch.column import FARTHEST, Column, standardized
+from scheduler.generation.botorch.fit import Belief
+from scheduler.generation.botorch.gp import Fits, GaussianProcess
 from scheduler.generation.protocol import GenerationRequest, Measured
 from scheduler.generation.space import GenerationError, Points, Space
 from scheduler.model.definition import ExperimentDefinition

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from scheduler.generation.column import Column
-from scheduler.generation.fit import STANDARD, Belief, LogPosterior, fitted
-from scheduler.generation.kernel import Embedding, Shape, square_distances
-from scheduler.generation.sample import drawn
+from scheduler.generation.botorch.column import Column
+from scheduler.generation.botorch.fit import STANDARD, Belief, LogPosterior, fitted
+from scheduler.generation.botorch.kernel import Embedding, Shape, square_distances
+from scheduler.generation.botorch.sample import drawn
 from scheduler.generation.space import GenerationError, Space
 
 _JITTERS = (0.0, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
@@ -20,7 +20,7 @@ class GaussianProcess:
     """
 
     def __init__(self, embedding: Embedding, column: Column, shape: Shape, theta: Tensor) -> None:
-        """Condition on the column; ``theta`` (m, d + 2) as in :mod:`scheduler.generation.fit`."""
+        """Condition on the column; ``theta`` (m, d + 2) as in ``fit.LogPosterior``."""
         self.embedding, self.column, self.shape = embedding, column, shape
         self.points, self.values = torch.as_tensor(column.points), torch.as_tensor(column.values)
         self.lengthscales = theta[:, None, :-2].exp()

@@ -13,9 +13,9 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, minimize
 from torch import Tensor
 
-from scheduler.generation.minimize import minimized
+from scheduler.generation.botorch.minimize import minimized
+from scheduler.generation.botorch.pool import RAW, Box, Pool
 from scheduler.generation.polytope import Polytope
-from scheduler.generation.pool import RAW, Box, Pool
 from scheduler.generation.space import Points, Space
 
 Score = Callable[[Tensor], Tensor]

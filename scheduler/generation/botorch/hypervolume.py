@@ -15,10 +15,10 @@ from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-from scheduler.generation.draws import Futures, log_average
-from scheduler.generation.gp import GaussianProcess
-from scheduler.generation.problem import Problem
-from scheduler.generation.standard import log_improvement
+from scheduler.generation.botorch.draws import Futures, log_average
+from scheduler.generation.botorch.gp import GaussianProcess
+from scheduler.generation.botorch.problem import Problem
+from scheduler.generation.botorch.standard import log_improvement
 
 DRAWS = 8
 """Of each member: every one has its own boxes."""

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from scheduler.generation.column import NOISE_FLOOR
-from scheduler.generation.fit import LONGEST, SHORTEST, LogPosterior
+from scheduler.generation.botorch.column import NOISE_FLOOR
+from scheduler.generation.botorch.fit import LONGEST, SHORTEST, LogPosterior
 
 ROUNDS, LEAPS = 3, 5
 """Proposals of each chain, and steps of each."""

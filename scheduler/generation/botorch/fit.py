@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from scheduler.generation.column import NOISE_FLOOR, Column
-from scheduler.generation.kernel import Embedding, Shape, square_distances
-from scheduler.generation.minimize import minimized
+from scheduler.generation.botorch.column import NOISE_FLOOR, Column
+from scheduler.generation.botorch.kernel import Embedding, Shape, square_distances
+from scheduler.generation.botorch.minimize import minimized
 from scheduler.generation.space import GenerationError
 
 SUBSET = 200

@@ -1,9 +1,9 @@
 """Arms within a trust region: a box around the best arm that grows and shrinks with success.
 
 TuRBO (Eriksson, Pearce, Gardner, Turner, Poloczek 2019) with one region, the model and the
-acquisition function of :mod:`scheduler.generation.botorch`, and feasibility before all else where
-outcomes are constrained (Eriksson and Poloczek 2021). Where the region is follows from the arms
-that were measured, in order, and from nothing else.
+acquisition function of ``generator``, and feasibility before all else where outcomes are
+constrained (Eriksson and Poloczek 2021). Where the region is follows from the arms that were
+measured, in order, and from nothing else.
 """
 
 import functools
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scheduler.generation.botorch import BotorchGenerator
-from scheduler.generation.pool import Box
-from scheduler.generation.problem import Problem, complete
+from scheduler.generation.botorch.generator import BotorchGenerator
+from scheduler.generation.botorch.pool import Box
+from scheduler.generation.botorch.problem import Problem, complete
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured
 from scheduler.generation.sobol import SobolGenerator
 from scheduler.generation.space import GenerationError, Points, Space
