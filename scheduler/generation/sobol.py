@@ -143,8 +143,3 @@ class SobolGenerator:
     @functools.cached_property
     def _polytope(self) -> Polytope:
         return Polytope(self.space)
-
-
-def grouped(arms: list[Proposal], size: int) -> tuple[tuple[Proposal, ...], ...]:
-    """Return ``arms`` as trials of ``size``; the last one may be smaller."""
-    return tuple(tuple(arms[i : i + size]) for i in range(0, len(arms), size))
