@@ -19,11 +19,6 @@ FINITE = 100_000
 """Search spaces of at most so many arms are checked for arms that exist already."""
 
 
-def next_generator(state: ExperimentState) -> str:
-    """Return the name of the generator that is to make the next trial."""
-    return turn(state).generator
-
-
 class Records(Protocol):
     """What is stored of an experiment for generators to learn from."""
 

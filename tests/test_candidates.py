@@ -8,6 +8,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally
 from scheduler.model.nodes import Traits
 from scheduler.model.observation import Outcome
+from scheduler.model.strategy import turn
 from scheduler.model.trial import Arm, Trial, TrialStatus
 
 X = {"name": "x", "type": "range", "bounds": [0, 1]}
@@ -44,7 +45,7 @@ GENERATORS = {
 def test_who_is_asked(case):
     generated, observed, name = GENERATORS[case]
     there = state(observed=observed, tally=Tally(generated=generated))
-    assert candidates.next_generator(there) == name
+    assert turn(there).generator == name
     assert candidates.request(there, 4, candidates.Known()).generator == name
     assert candidates.needs_data(there) is (name == "botorch")
 

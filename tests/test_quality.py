@@ -15,8 +15,7 @@ from benchmarks.quality.problem import Problem, Regret, holds, hypervolume
 from benchmarks.quality.problems import PROBLEMS, by_name, floats
 from benchmarks.quality.simulate import play
 
-from scheduler import candidates
-from scheduler.model.strategy import nodes_of
+from scheduler.model.strategy import nodes_of, turn
 
 ALL = [*PROBLEMS, *DEVELOPMENT]
 SINGLE = [p for p in ALL if p.known is not None]
@@ -271,7 +270,7 @@ def test_latency_is_measured_behind_the_start_with_as_many_observations_as_said(
     for arm in points(problem, 0, 10):
         system.tell(system.attach(arm), problem.function(arm))
     assert len(system.state.outcomes) == 10
-    assert candidates.next_generator(system.state) == "botorch"
+    assert turn(system.state).generator == "botorch"
 
 
 def test_slots_that_wait_are_not_busy():

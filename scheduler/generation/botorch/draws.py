@@ -31,18 +31,18 @@ class Drawn:
     def __init__(self, gp: GaussianProcess, pending: Tensor, normals: Tensor) -> None:
         """``pending``: (p, d); ``normals``: (s, n + p) standard normal numbers."""
         self._gp = gp
-        nugget = (_NUGGET * gp.outputscale).expand(-1, len(pending))
+        nugget = _NUGGET * gp.outputscale
         points = torch.cat([gp.points, pending])
         if float(gp.noise.max()) > EXACT:
             self.values = _draws(gp, points, normals)
             """At measured and pending points, shape (m, s, n + p)."""
-            noise = (_NUGGET * gp.outputscale).expand(-1, len(points))
+            noise = nugget.expand(-1, len(points))
         else:
             draws = len(normals) if len(pending) else 1
             measured = gp.values.expand(len(gp.noise), draws, -1)
             new = _draws(gp, pending, normals) if len(pending) else measured[:, :, :0]
             self.values = torch.cat([measured, new], dim=-1)
-            noise = torch.cat([gp.noise, nugget], dim=-1)
+            noise = torch.cat([gp.noise, nugget.expand(-1, len(pending))], dim=-1)
         self._rows = gp.scaled(points)
         self._root = cholesky(gp.covariance(self._rows, self._rows), noise)
         self._alpha = torch.cholesky_solve((self.values - gp.mean[:, None]).mT, self._root)

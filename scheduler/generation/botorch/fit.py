@@ -119,6 +119,13 @@ class LogPosterior:
         return gradient
 
 
+def bounds(dimension: int) -> list[tuple[float, float]]:
+    """Return the least and the greatest logarithm of each of the ``d + 2`` hyperparameters."""
+    lengthscale = (math.log(SHORTEST), math.log(LONGEST))
+    others = [(math.log(1e-3), math.log(1e3)), (math.log(NOISE_FLOOR), math.log(2.0))]
+    return [lengthscale] * dimension + others
+
+
 def fitted(target: LogPosterior, belief: Belief = STANDARD) -> Tensor:
     """Return the hyperparameters of highest posterior density, shape (d + 2,), as logarithms.
 
@@ -129,8 +136,6 @@ def fitted(target: LogPosterior, belief: Belief = STANDARD) -> Tensor:
         [belief.log_lengthscale(d)] * d + [0.0, math.log(1e-3)],
         [math.log(0.3) + 0.25 * math.log(d)] * d + [0.0, math.log(1e-5)],
     ]
-    bounds = [(math.log(SHORTEST), math.log(LONGEST))] * d
-    bounds += [(math.log(1e-3), math.log(1e3)), (math.log(NOISE_FLOOR), math.log(2.0))]
 
     def evaluate(theta: Tensor, _: list[int]) -> tuple[Tensor, Tensor]:
         value, gradient = target(theta)
@@ -139,7 +144,7 @@ def fitted(target: LogPosterior, belief: Belief = STANDARD) -> Tensor:
             gradient[:, :-2] -= 1.0
         return value, gradient
 
-    ends, values = minimized(evaluate, np.array(starts), bounds, steps=120, tolerance=1e-4)
+    ends, values = minimized(evaluate, np.array(starts), bounds(d), steps=120, tolerance=1e-4)
     if not min(values) < _IMPOSSIBLE:
         raise GenerationError(f"no model of {target.metric} can be fitted")
     return torch.as_tensor(ends[int(np.argmin(values))])

@@ -10,8 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from scheduler.generation.botorch.column import NOISE_FLOOR
-from scheduler.generation.botorch.fit import LONGEST, SHORTEST, LogPosterior
+from scheduler.generation.botorch.fit import LogPosterior, bounds
 
 ROUNDS, LEAPS = 3, 5
 """Proposals of each chain, and steps of each."""
@@ -65,19 +64,11 @@ def _leapfrog(
 
 def _energy(target: LogPosterior, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Return minus the log density of the logarithms, and its gradient, with soft walls."""
-    low, high = _walls(theta.shape[-1])
+    low, high = torch.tensor(bounds(target.dimension), dtype=torch.double).T
     under, over = (low - theta).clamp_min(0.0), (theta - high).clamp_min(0.0)
     value, gradient = target(torch.maximum(torch.minimum(theta, high + 1.0), low - 1.0))
     value = value - theta.sum(-1) + _WALL * (under.square() + over.square()).sum(-1)
     return value, gradient - 1.0 + 2.0 * _WALL * (over - under)
-
-
-def _walls(size: int) -> tuple[Tensor, Tensor]:
-    low = torch.full((size,), math.log(SHORTEST), dtype=torch.double)
-    high = torch.full((size,), math.log(LONGEST), dtype=torch.double)
-    low[-2:] = torch.tensor([math.log(1e-3), math.log(NOISE_FLOOR)])
-    high[-2:] = torch.tensor([math.log(1e3), math.log(2.0)])
-    return low, high
 
 
 def _scale(target: LogPosterior, mode: Tensor) -> Tensor:
