@@ -11,7 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from runners.units import Duration, Size
 
 STDOUT = "stdout.log"
 STDERR = "stderr.log"
@@ -59,6 +61,23 @@ class Unavailable(RunnerError):
     """
 
 
+class Resources(BaseModel):
+    """What each task of a job needs; what is left out, the backend decides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    nodes: int | None = Field(default=None, ge=1)
+    cpus: int | None = Field(default=None, ge=1)
+    """Of each node, as are ``gpus`` and ``memory``."""
+    gpus: int | None = Field(default=None, ge=0)
+    memory: Size | None = None
+    time: Duration | None = Field(default=None, gt=0)
+    """The backend ends a task that has run for longer."""
+
+
+NO_RESOURCES = Resources()
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One process of a job, with a folder of its own."""
@@ -85,6 +104,9 @@ class Job:
     """Where the processes start; each task's own folder where ``None``."""
     hold: bool = False
     """Create it held, to start at :meth:`Runner.release`."""
+    resources: Resources = NO_RESOURCES
+    avoid: tuple[str, ...] = ()
+    """Nodes that failed an earlier attempt, by the names that ``JobReport.node`` gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,8 @@ class JobReport:
     started_at: float | None = None
     """Seconds since the epoch, UTC, where the backend tells."""
     ended_at: float | None = None
+    node: str | None = None
+    """With ``NODE_FAIL``: the node to blame, where the backend tells and can avoid it."""
 
 
 class RunnerOptions(BaseModel):
@@ -136,6 +160,10 @@ class Runner(ABC):
     """Seconds that must lie between two polls, however often the loop turns."""
     max_jobs: int | None = None
     """Never more than this many unfinished jobs; ``None``: as many as wanted."""
+    can_hold: ClassVar[bool] = False
+    """Whether jobs can be created held, and then released."""
+    uses_resources: ClassVar[bool] = True
+    """Whether ``Job.resources`` reach the backend."""
 
     def __init__(self, options: RunnerOptions, wake: Callable[[], None]) -> None:
         """Do no I/O. ``wake`` may be called from any thread to hint that a poll would see news."""
@@ -172,8 +200,21 @@ class Runner(ABC):
         Raises :class:`Unavailable` where the request did not get through.
         """
 
+    def stored(self, refs: Sequence[JobRef]) -> None:  # noqa: B027  # most have nothing to do
+        """Learn that the ids of these jobs are on disk; asked at least once for each id.
+
+        A backend that can create a job without starting it lets it start here, unless it is held:
+        so a job whose id was never stored has never run. Raises :class:`Unavailable` where that
+        did not get through for each of them; then it is asked again. Unknown and final jobs are
+        left alone.
+        """
+
     def release(self, refs: Sequence[JobRef]) -> None:
-        """Let held jobs start. Raises :class:`Unavailable`; only for runners that can hold."""
+        """Let held jobs start; again for the same job, perhaps.
+
+        Raises :class:`Unavailable` where that did not get through. Only for runners that
+        ``can_hold``.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot hold jobs")
 
     def check(self) -> Sequence[tuple[bool, str]]:

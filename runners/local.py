@@ -50,6 +50,7 @@ class LocalRunner(Runner):
     """Processes of this machine, one or more to a job, each in a session of its own."""
 
     Options = LocalOptions
+    uses_resources = False
 
     def __init__(self, options: RunnerOptions, wake: Callable[[], None]) -> None:
         super().__init__(options, wake)

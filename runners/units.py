@@ -1,4 +1,7 @@
-"""Durations and sizes as people write them in the YAML: ``10s``, ``4h``, ``256MiB``."""
+"""Durations and sizes as people write them in the YAML: ``10s``, ``4h``, ``256MiB``.
+
+A bare ``32G`` is 32 GiB, as for Slurm, Docker and systemd.
+"""
 
 import re
 from typing import Annotated
