@@ -151,6 +151,8 @@ class FakeWorld:
 class FakeRunner(Runner):
     """A runner over a :class:`FakeWorld`; nothing of it touches the disk or the clock."""
 
+    can_hold = True
+
     def __init__(
         self,
         options: RunnerOptions | None = None,

@@ -11,6 +11,9 @@ from scheduler.model.trial import Reason, Trial, TrialStatus, Wish
 RESUBMIT_AFTER = 5.0
 """Seconds after which a job that the backend had no room for is asked for again."""
 
+AVOID_AT_MOST = 20
+"""Nodes that a trial keeps away from, the latest; a whole cluster would leave no place to run."""
+
 _KINDS: Mapping[str, str] = {
     Reason.OOM: "oom",
     Reason.TIMEOUT: "timeout",
@@ -165,7 +168,10 @@ def _succeeded(trial: Trial, report: JobReport, now: float) -> Trial:
 def _failed(trial: Trial, policy: Failures, report: JobReport, now: float) -> Trial:
     """Its job ended without success and nobody here asked for that."""
     message = report.message or f"the job ended {report.state}"
-    trial = trial.having(job_state=report.state.value, exit_code=report.exit_code)
+    avoid = trial.avoid
+    if report.node and report.node not in avoid:
+        avoid = (*avoid, report.node)[-AVOID_AT_MOST:]
+    trial = trial.having(job_state=report.state.value, exit_code=report.exit_code, avoid=avoid)
     if report.state is JobState.CANCELLED:
         return conclude(trial, TrialStatus.ABANDONED, Reason.CANCELLED, message, now)
     default = {JobState.LOST: Reason.LOST, JobState.INTERRUPTED: Reason.NODE_FAIL}

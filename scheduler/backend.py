@@ -33,6 +33,8 @@ class Backend:
         self._answers: dict[str, str | RunnerError] = {}
         self._just_cancelled = False
         self._cancelled: dict[str, float] = {}
+        self._told_stored: frozenset[str] = frozenset()
+        """Names of the jobs of which the runner knows that their ids are on disk."""
         self._last_poll = -1e18
         self._silent = self._delayed = False
 
@@ -87,6 +89,34 @@ class Backend:
             return
         self._just_cancelled = True
         self._cancelled |= {self._name(trial): now for trial in trials}
+
+    def release(self, trials: Sequence[Trial], now: float) -> None:
+        """Let held jobs start; a poll that finds one held still leads here again."""
+        try:
+            self._runner.release([self._ref(trial) for trial in trials])
+        except Exception as error:  # a plugin must never end the loop
+            self._note_silence(error, now)
+
+    def tell_stored(self, active: Trials, now: float) -> None:
+        """Tell the runner of job ids that are on disk by now; again where it could not act.
+
+        ``active``: the trials as they are stored. A new process tells all of them once more.
+        """
+        if type(self._runner).stored is Runner.stored:
+            return
+        known = {
+            self._name(t): t
+            for t in active.values()
+            if t.status.is_pending and t.job_id is not None and t.ended_at is None
+        }
+        news = [self._ref(trial) for name, trial in known.items() if name not in self._told_stored]
+        if news:
+            try:
+                self._runner.stored(news)
+            except Exception as error:  # a plugin must never end the loop
+                self._note_silence(error, now)
+                return
+        self._told_stored = frozenset(known)
 
     def to_cancel(self, trials: Sequence[Trial], now: float) -> tuple[Trial, ...]:
         """Return those whose end is to be asked for now, perhaps again: once per interval."""

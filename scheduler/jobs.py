@@ -72,6 +72,9 @@ def job_of(definition: ExperimentDefinition, trial: Trial, root: Path, token: st
         name=job_name(trial, token),
         tasks=tuple(_task(definition, trial, place, len(places) == 1) for place in places),
         workdir=None if workdir is None else Path(workdir),
+        hold=definition.runner.staging_required and not trial.released,
+        resources=definition.runner.resources,
+        avoid=trial.avoid,
     )
 
 

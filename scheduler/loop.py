@@ -113,7 +113,8 @@ class Loop:
         decision = decide(present, self._observe(present, now), now)
         decision = replace(decision, cancel=self.backend.to_cancel(decision.cancel, now))
         changes = merged(arrived, decision.changes, tuple(self.backend.events))
-        self._store(before, changes, bool(decision.cancel or decision.submit), now)
+        acts = decision.cancel or decision.release or decision.submit
+        self._store(before, changes, bool(acts), now)
         self.state = replace(self.state, spent_nodes=spent)
         self._act(decision, now)
         return changes.events
@@ -232,9 +233,12 @@ class Loop:
     # -- act
 
     def _act(self, decision: Decision, now: float) -> None:
-        """Cancel before submit before generate; an error of one never stops the others."""
+        """Cancel, release, submit, generate; an error of one never stops the others."""
+        self.backend.tell_stored(self.state.active, now)
         if decision.cancel:
             self.backend.cancel(decision.cancel, now)
+        if decision.release:
+            self.backend.release(decision.release, now)
         if decision.submit:
             self.backend.submit(decision.submit, now)
         if decision.generate and not self.world.generator.busy and now >= self._generate_from:

@@ -51,6 +51,7 @@ class Decision:
 
     changes: Changes
     cancel: tuple[Trial, ...] = ()
+    release: tuple[Trial, ...] = ()
     submit: tuple[Trial, ...] = ()
     generate: int = 0
     """How many more candidates are wanted."""
@@ -74,6 +75,7 @@ def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
         cancel=tuple(
             t for t in trials.values() if t.wish and t.status.is_pending and not t.ended_at
         ),
+        release=tuple(t for t in trials.values() if is_to_release(t)),
         submit=tuple(submit),
         generate=0 if stop else _wanted(state, trials),
     )
@@ -111,6 +113,8 @@ def _obey(trials: dict[int, Trial], commands: tuple[Command, ...], now: float) -
             continue
         if command.verb == "abandon" and not trial.status.is_final:
             trials[trial.index] = _ended(trial, Reason.USER, command.reason or "by a person", now)
+        if command.verb == "release" and not trial.status.is_final:
+            trials[trial.index] = trial.having(released=True)
         if command.verb == "retry" and trial.status in RETRIABLE:
             trials[trial.index] = retried(trial, now)
     return stop
@@ -118,6 +122,12 @@ def _obey(trials: dict[int, Trial], commands: tuple[Command, ...], now: float) -
 
 RETRIABLE = (TrialStatus.FAILED, TrialStatus.ABANDONED)
 """What a person may send back for another attempt."""
+
+
+def is_to_release(trial: Trial) -> bool:
+    """Whether its job is held by the backend although a person lets it start."""
+    held = trial.status is TrialStatus.STAGED and trial.job_state == JobState.HELD.value
+    return held and trial.released and trial.wish is None
 
 
 def _ended(trial: Trial, reason: Reason, message: str, now: float) -> Trial:

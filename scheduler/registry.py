@@ -46,11 +46,6 @@ def generator_class(name: str) -> type[Generator]:
     return kind
 
 
-def runner_options(name: str) -> type[BaseModel]:
-    """Return the model of a runner's own section; raises RegistryError."""
-    return runner_class(name).Options
-
-
 def fetcher_options(name: str) -> type[BaseModel]:
     """Return the model of a fetcher's own keys; raises RegistryError."""
     return fetcher_class(name).Options

@@ -160,8 +160,12 @@ REPLACED = [
     ("t.py", "'{x}'", "7:28: {x} is not a placeholder; did you mean {params.x}?"),
     ("{command", "{type: slurm, command", "7:16: the runner 'slurm' is not implemented yet; "
      "there is local"),
-    ("{command", "{resources: {}, command", "7:10: the key 'resources' in runner is not "
-     "implemented yet; remove it"),
+    ("{command", "{resources: {cpus: 2}, command", "7:21: the runner 'local' reserves no "
+     "resources; remove them"),
+    ("{command", "{resources: {cpu: 2}, command", "7:22: there is no key 'cpu' in "
+     "runner.resources; did you mean 'cpus'?"),
+    ("{command", "{staging_required: true, command", "7:28: the runner 'local' cannot hold "
+     "jobs; remove staging_required"),
     ("{command", "{env: {b-c: d}, command", "7:21: 'b-c' cannot name an environment variable; "
      "use letters, digits and _"),
     ("  - {name: n", "\t- {name: n", "4:1: a tab cannot indent in YAML; use spaces"),

@@ -365,3 +365,58 @@ def test_a_mean_too_large_for_a_number_is_invalid():
 
 def trial():
     return Trial(0, (Arm("0_0", {"x": 0.5}),), T.RUNNING)
+
+
+def test_held_trials_wait_for_a_person_and_then_run(bench):
+    done = bench(
+        trials={"total_trials": 3, "max_pending_trials": 3},
+        runner={"command": ["train"], "staging_required": True},
+    )
+    for _ in range(10):
+        done.tick()
+    assert not done.backend.executions
+    assert {t.job_state for t in done.trials().values()} == {"HELD"}
+    done.backend.down = True
+    done.command("release", 1)
+    for _ in range(3):
+        done.tick()
+    done.backend.down = False
+    done.loop = done.start()
+    for _ in range(10):
+        done.tick()
+    assert [t.status for t in done.trials().values()] == [T.STAGED, T.COMPLETED, T.STAGED]
+    for index in (0, 2):
+        done.command("release", index)
+    assert done.run().statuses() == [(T.COMPLETED, None)] * 3
+    assert set(done.backend.executions.values()) == {1}
+
+
+class Told(FakeRunner):
+    """Compares what it is told with what is stored."""
+
+    told: tuple[str, ...] = ()
+    stored_ids: object = None
+    breaks = 0
+
+    def stored(self, refs):
+        for ref in refs:
+            assert ref.job_id in self.stored_ids()
+        if self.breaks:
+            self.breaks -= 1
+            raise RuntimeError("no answer")
+        self.told += tuple(ref.name[-5:] for ref in refs)
+
+
+def test_the_runner_is_told_of_each_job_id_once_it_is_on_disk(bench):
+    done = bench(trials={"total_trials": 2})
+    runner = done.runner = Told(world=done.backend)
+    runner.stored_ids = lambda: {t.job_id for t in done.trials().values()}
+    done.backend.seconds = lambda _: 1e9
+    done.loop = done.start()
+    runner.breaks = 2
+    for _ in range(8):
+        done.tick()
+    assert sorted(runner.told) == ["t0-a1", "t1-a1"]
+    done.loop = done.start()
+    done.tick()
+    assert sorted(runner.told[2:]) == ["t0-a1", "t1-a1"]

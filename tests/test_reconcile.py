@@ -229,6 +229,36 @@ def test_an_attempt_that_fails_while_it_stops_is_not_followed_by_another():
     assert decision.changes.status is ExperimentStatus.COMPLETED
 
 
+HELD = {"staged_at": 0.0, "job_id": "7", "job_state": "HELD"}
+
+
+def test_what_a_person_releases_starts_and_stays_released():
+    held = trial(1, T.STAGED, **HELD)
+    before = state(trial(0), held)
+    decision = decide(before, Seen(commands=(command("release", held),)), NOW)
+    assert indexes(decision.release) == [1]
+    after = evolve(before, decision.changes)
+    assert after.active[1].released
+    assert indexes(decide(after, Seen(), NOW).release) == [1]
+
+
+def test_what_runs_or_is_to_end_is_not_released():
+    wish = Wish(T.ABANDONED, "USER", "enough")
+    trials = [
+        trial(0, T.STAGED, **HELD | {"job_state": "QUEUED"}, released=True),
+        trial(1, T.STAGED, **HELD, released=True, wish=wish),
+        trial(2, T.STAGED, **HELD),
+    ]
+    assert decide(state(*trials), Seen(), NOW).release == ()
+
+
+def test_a_node_that_failed_is_avoided_by_the_next_attempt():
+    report = JobReport(S.INTERRUPTED, "7", "NODE_FAIL", "n3 went down", node="n3")
+    runs = trial(0, T.RUNNING, started_at=1.0, avoid=("n1",))
+    (after,) = decide(state(runs), Seen({0: report}), NOW).changes.trials
+    assert (after.attempt, after.avoid) == (2, ("n1", "n3"))
+
+
 def test_a_retry_waits_until_what_stops_has_ended():
     seen = Seen(commands=(command("retry", trial(0, T.FAILED)),))
     decision = decide(state(trial(1, T.RUNNING, started_at=NOW), stop=DRAIN), seen, NOW)

@@ -28,6 +28,7 @@ VERBS = {
     "logs": ("scheduler.cli.logs", "Print what a trial has written."),
     "stop": ("scheduler.cli.control", "End an experiment; cancel what runs."),
     "abandon": ("scheduler.cli.control", "Give up a trial."),
+    "release": ("scheduler.cli.control", "Let a trial start whose job is held."),
     "retry": ("scheduler.cli.control", "Send a failed or abandoned trial back for a new attempt."),
     "record": ("scheduler.cli.record", "Inside a trial: record values of metrics."),
     "doctor": ("scheduler.cli.doctor", "Check this machine, and say what will work."),

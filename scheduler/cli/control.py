@@ -1,4 +1,4 @@
-"""The verbs that a person steers with: stop, abandon, retry. Whoever drives carries them out."""
+"""The verbs that a person steers with: stop, abandon, release, retry; the driver obeys."""
 
 import time
 
@@ -7,6 +7,7 @@ import click
 from scheduler.cli import common
 from scheduler.cli.refused import Refused
 from scheduler.model.experiment import ExperimentStatus
+from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import RETRIABLE
 from scheduler.storage import read
 from scheduler.storage.store import Experiment, Store
@@ -59,6 +60,26 @@ def retry(index: int, experiment: str | None, storage: str | None) -> None:
         kinds = " or ".join(RETRIABLE)
         raise Refused(f"trial {index} is {status}; only a trial that is {kinds} can be retried")
     _ask(found.store, found.experiment, "retry", index, "")
+
+
+@click.command()
+@common.trial_argument
+@common.storage_option
+def release(index: int, experiment: str | None, storage: str | None) -> None:
+    """Let a trial start whose job is held.
+
+    For experiments with staging_required: true, whose trials wait until a person has looked at
+    them. It holds for later attempts of the trial too.
+    """
+    found = common.find_trial(storage, experiment, index)
+    trial, name = found.record.trial, found.experiment.definition.name
+    if not found.experiment.definition.runner.staging_required:
+        raise Refused(f"the trials of {name} are not held: it has no staging_required: true")
+    if trial.status.is_final or trial.status is TrialStatus.RUNNING:
+        raise Refused(f"trial {index} is {trial.status}; only one that waits can be released")
+    if trial.released:
+        raise Refused(f"trial {index} has been released already")
+    _ask(found.store, found.experiment, "release", index, "")
 
 
 def _ask(store: Store, experiment: Experiment, verb: str, index: int | None, reason: str) -> None:

@@ -6,6 +6,7 @@ from itertools import islice
 
 import click
 
+from runners.base import JobState
 from scheduler.model.base import Value
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Trial, TrialStatus
@@ -91,6 +92,8 @@ def awaits(trial: Trial, now: float) -> str:
         return f"its job has ended; waits for its metrics{why}"
     if trial.job_id is None:
         return f"is handed to the runner since {local(trial.staged_at)}{why}"
+    if trial.job_state == JobState.HELD and not trial.released:
+        return f"held since {local(trial.staged_at)}; schedd release {trial.index} lets it start"
     return f"{(trial.job_state or 'submitted').lower()} since {local(trial.staged_at)}{why}"
 
 

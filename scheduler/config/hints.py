@@ -133,7 +133,6 @@ NOT_YET = frozenset(
         "on_resume",
         "stopping_criteria.max_cost",
         "failures.log_policies",
-        "runner.resources",
         "runner.shell",
         "runner.slurm",
         "runner.kubernetes",

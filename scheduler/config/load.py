@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from runners.base import NO_RESOURCES, Runner
 from scheduler import jobs
 from scheduler.config.errors import ConfigError, Mistake
 from scheduler.config.feasible import conflict
 from scheduler.config.hints import value_hint
 from scheduler.config.reader import Document, KeyPath, read_bytes, read_file
 from scheduler.config.sentences import Finding, findings
-from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.definition import ExperimentDefinition, RunnerSpec
 from scheduler.model.parameters import RangeParameter
 
 _LONGEST = 500
@@ -24,8 +25,8 @@ _LONGEST = 500
 class Plugins(Protocol):
     """Which model validates a plugin's own keys; raises LookupError, with a sentence."""
 
-    def runner_options(self, name: str) -> type[BaseModel]:
-        """Return the model of the section of the runner called ``name``."""
+    def runner_class(self, name: str) -> type[Runner]:
+        """Return the runner called ``name``."""
 
     def fetcher_options(self, name: str) -> type[BaseModel]:
         """Return the model of the keys of the fetcher called ``name``."""
@@ -124,8 +125,9 @@ def _infeasible(definition: ExperimentDefinition, data: Any) -> Iterator[Finding
 def _misused(definition: ExperimentDefinition, plugins: Plugins) -> Iterator[Finding]:
     """Yield what is wrong with the names and options of runner, fetchers and generators."""
     runner = definition.runner
-    named = _Use(plugins.runner_options, runner.type, ("runner", "type"))
-    yield from named.problems(runner.options, ("runner", runner.type))
+    named = _Use(lambda name: plugins.runner_class(name).Options, runner.type, ("runner", "type"))
+    found = list(named.problems(runner.options, ("runner", runner.type)))
+    yield from found or _unable(runner, plugins.runner_class)
     for metric, spec in definition.metric_specs.items():
         path = ("metrics", metric, "fetcher")
         named = _Use(plugins.fetcher_options, spec.fetcher.type, (*path, "type"))
@@ -134,6 +136,20 @@ def _misused(definition: ExperimentDefinition, plugins: Plugins) -> Iterator[Fin
         place = ("generation_strategy", "nodes", i)
         named = _Use(plugins.generator_options, node.generator, (*place, "generator"))
         yield from named.problems(node.options, (*place, "options"))
+
+
+def _unable(runner: RunnerSpec, find: Callable[[str], type[Runner]]) -> Iterator[Finding]:
+    """Yield what is asked of a runner that can do no such thing."""
+    try:
+        kind = find(runner.type)
+    except LookupError:
+        return  # told already
+    if runner.staging_required and not kind.can_hold:
+        text = f"the runner {runner.type!r} cannot hold jobs; remove staging_required"
+        yield Finding(("runner", "staging_required"), text)
+    if runner.resources != NO_RESOURCES and not kind.uses_resources:
+        text = f"the runner {runner.type!r} reserves no resources; remove them"
+        yield Finding(("runner", "resources"), text)
 
 
 @dataclass(frozen=True, slots=True)

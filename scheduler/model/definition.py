@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from runners.base import NO_RESOURCES, Resources
 from scheduler.model import nodes
 from scheduler.model.base import Duration, Model, Path, Problem, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
@@ -145,6 +146,10 @@ class RunnerSpec(Model):
     workdir: str | None = None
     """Where the command starts; default: the folder of the YAML file."""
     env: dict[str, str] = Field(default_factory=dict)
+    resources: Resources = NO_RESOURCES
+    """What each run needs, where the runner can ask for it."""
+    staging_required: bool = False
+    """Whether each trial waits, STAGED, until a person says ``schedd release``."""
     trials_dir: str | None = None
     """Default: ``<name>.trials`` beside the database."""
 

@@ -153,6 +153,10 @@ class Trial:
     not_before: float = 0.0
     """Nothing is submitted for it earlier."""
     wish: Wish | None = None
+    released: bool = False
+    """Whether a person lets its jobs start, where they are held."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that failed under earlier attempts."""
     retries: Mapping[str, int] = field(default_factory=dict)
     """Attempts used, by kind of failure."""
     created_at: float = 0.0

@@ -26,6 +26,10 @@ STEPS: Mapping[int, tuple[str, ...]] = {
         )
         """,
     ),
+    2: (
+        "ALTER TABLE trial ADD COLUMN released BOOLEAN DEFAULT FALSE NOT NULL",
+        "ALTER TABLE trial ADD COLUMN avoid TEXT DEFAULT '[]' NOT NULL",
+    ),
 }
 """What leads from version n to n + 1, by n."""
 

@@ -23,6 +23,7 @@ _PLAIN = (
     "reason",
     "message",
     "not_before",
+    "released",
     "created_at",
     "staged_at",
     "started_at",
@@ -44,6 +45,7 @@ def trial_row(experiment_id: int, trial: Trial) -> dict[str, Any]:
     row["status"] = trial.status.value
     row["reason"] = str(trial.reason) if trial.reason else None
     row["retries"] = to_json(dict(trial.retries)) if trial.retries else "{}"
+    row["avoid"] = to_json(list(trial.avoid)) if trial.avoid else "[]"
     row["wish"] = to_json(astuple(wish)) if wish else None
     return row
 
@@ -55,6 +57,7 @@ def trial_of(row: Row, arms: Sequence[Arm]) -> Trial:
         arms=tuple(arms),
         status=TrialStatus(row["status"]),
         retries=json.loads(row["retries"]),
+        avoid=tuple(json.loads(row["avoid"])),
         wish=Wish(TrialStatus(wish[0]), *wish[1:]) if wish else None,
         **{name: row[name] for name in _PLAIN},
     )

@@ -1,6 +1,7 @@
 """The tables. Times are seconds since the epoch, UTC; structured values are canonical JSON."""
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -10,9 +11,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
-VERSION = 2
+VERSION = 3
 """Of this schema; stored in ``schema_info`` and checked whenever a database is opened."""
 
 metadata = MetaData()
@@ -72,6 +74,8 @@ trial = Table(
     Column("started_at", Float),
     Column("ended_at", Float),
     Column("completed_at", Float),
+    Column("released", Boolean, nullable=False, server_default=text("FALSE")),
+    Column("avoid", Text, nullable=False, server_default="[]"),
     Index("trial_by_status", "experiment_id", "status"),
 )
 
