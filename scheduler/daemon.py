@@ -15,7 +15,7 @@ from scheduler.clock import Anchor, Clock
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.loop import Loop, World
 from scheduler.model.experiment import Event, ExperimentState
-from scheduler.storage.engine import StorageBusy
+from scheduler.storage.errors import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.lease import Lease
 from scheduler.storage.store import Experiment, Store

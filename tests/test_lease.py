@@ -9,8 +9,8 @@ import pytest
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes
-from scheduler.storage.engine import StorageError
-from scheduler.storage.lease import Held, LeaseLost, is_held, lock_path
+from scheduler.storage.errors import Held, LeaseLost, StorageError
+from scheduler.storage.lease import is_held, lock_path
 from scheduler.storage.store import Store
 
 HOLD = """

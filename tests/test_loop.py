@@ -13,7 +13,7 @@ from scheduler.loop import Loop
 from scheduler.measure import measure
 from scheduler.model.experiment import Criterion, ExperimentStatus
 from scheduler.model.trial import Arm, Trial, TrialStatus
-from scheduler.storage.engine import StorageBusy
+from scheduler.storage.errors import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
 
 S, T = JobState, TrialStatus

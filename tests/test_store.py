@@ -24,8 +24,7 @@ from scheduler.model.experiment import (
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
 from scheduler.storage import engine, read
-from scheduler.storage.engine import StorageBusy, StorageError
-from scheduler.storage.lease import LeaseLost
+from scheduler.storage.errors import LeaseLost, StorageBusy, StorageError
 from scheduler.storage.store import Store
 
 T = TrialStatus

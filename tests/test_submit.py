@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentStatus
-from scheduler.storage.lease import Held
+from scheduler.storage.errors import Held
 from scheduler.storage.store import Store
 from scheduler.submit import DefinitionChanged, differences, submit
 

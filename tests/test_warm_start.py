@@ -17,7 +17,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, TrialStatus
 from scheduler.storage import read
-from scheduler.storage.engine import StorageError
+from scheduler.storage.errors import StorageError
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.store import Store
 from scheduler.submit import DefinitionChanged, submit

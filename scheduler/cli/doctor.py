@@ -13,7 +13,8 @@ from scheduler import registry
 from scheduler.cli import common
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.plugins import RegistryError
-from scheduler.storage.engine import StorageError, database_path
+from scheduler.storage.engine import database_path
+from scheduler.storage.errors import StorageError
 from scheduler.storage.store import Store
 
 Finding = tuple[str, bool, str]

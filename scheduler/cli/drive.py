@@ -20,7 +20,7 @@ from scheduler.daemon import (
     take,
 )
 from scheduler.model.experiment import ExperimentStatus
-from scheduler.storage.lease import Held
+from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store
 from scheduler.submit import submit
 

@@ -6,8 +6,7 @@ import click
 
 from scheduler.config.errors import ConfigError
 from scheduler.plugins import RegistryError
-from scheduler.storage.engine import StorageError
-from scheduler.storage.lease import Held, LeaseLost
+from scheduler.storage.errors import Held, LeaseLost, StorageError
 from scheduler.submit import DefinitionChanged
 from scheduler.warm_start import NoSource
 

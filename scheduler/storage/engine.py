@@ -21,17 +21,10 @@ from sqlalchemy.exc import (
 )
 
 from scheduler.storage import schema
+from scheduler.storage.errors import StorageBusy, StorageError
 from scheduler.storage.migrations import migrate
 
 NETWORK_FILESYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "beegfs", "9p", "fuse.sshfs"}
-
-
-class StorageError(Exception):
-    """The database cannot be used; the message is one sentence for people."""
-
-
-class StorageBusy(StorageError):
-    """A write did not get through (disk full, locked, unreachable); nothing of it is stored."""
 
 
 def open_engine(url: str, *, create: bool) -> Engine:

@@ -12,17 +12,9 @@ from sqlalchemy import Connection, Engine, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from scheduler.storage import schema
-from scheduler.storage.engine import StorageError
+from scheduler.storage.errors import Held, LeaseLost, StorageError
 
 PATIENCE = 5
-
-
-class Held(Exception):
-    """Someone else drives the experiment; the message says who."""
-
-
-class LeaseLost(Exception):
-    """Someone else drives the experiment now; nothing of the write is stored."""
 
 
 class Lease:

@@ -10,7 +10,8 @@ from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import rows, schema
 from scheduler.storage.lease import holder
-from scheduler.storage.store import Store, trials_at
+from scheduler.storage.state import trials_at
+from scheduler.storage.store import Store
 
 PAGE = 500
 """Rows that are in memory at a time; each page is a transaction of its own."""

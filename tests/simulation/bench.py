@@ -9,7 +9,8 @@ from scheduler.generation.space import Space
 from scheduler.loop import Loop, World
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.storage.journal import ExperimentJournal
-from scheduler.storage.store import Store, trials_at
+from scheduler.storage.state import trials_at
+from scheduler.storage.store import Store
 
 
 def definition(**changes):

@@ -10,8 +10,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Criterion, ExperimentStatus
 from scheduler.model.nodes import Traits
 from scheduler.model.trial import Arm, Trial, TrialStatus
-from scheduler.storage.engine import StorageError
-from scheduler.storage.lease import LeaseLost
+from scheduler.storage.errors import LeaseLost, StorageError
 from simulation.backend import Backend, SimulatedFetcher, SimulatedRunner
 from simulation.faults import Chance, Crash, Violation
 from simulation.generator import SimulatedGenerator, sequence

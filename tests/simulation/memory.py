@@ -15,8 +15,7 @@ from scheduler.model.experiment import (
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
 from scheduler.model.pooling import pooled
 from scheduler.model.trial import ARMS_OWN, Trial
-from scheduler.storage.engine import StorageBusy
-from scheduler.storage.lease import LeaseLost
+from scheduler.storage.errors import LeaseLost, StorageBusy
 from simulation.faults import Chance
 
 

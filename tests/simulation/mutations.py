@@ -10,7 +10,7 @@ from scheduler.backend import Backend
 from scheduler.loop import Loop
 from scheduler.model.experiment import Changes, ExperimentState, evolve
 from scheduler.model.trial import Reason, TrialStatus
-from scheduler.storage.engine import StorageBusy
+from scheduler.storage.errors import StorageBusy
 from simulation.history import Parts
 from simulation.memory import MemoryJournal
 

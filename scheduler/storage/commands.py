@@ -1,0 +1,70 @@
+"""What people ask of an experiment, until whoever drives it has applied it."""
+
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
+
+from scheduler.model.experiment import Command, ExperimentStatus, Verdict
+from scheduler.storage import rows, schema
+from scheduler.storage.state import trials_at
+
+# Asked at every tick, so it is made once: to make a statement takes longer than to run it.
+_COMMANDS = (
+    select(*(schema.command.c[name] for name in ("id", "verb", "trial_index", "reason")))
+    .where(
+        schema.command.c.experiment_id == bindparam("experiment"),
+        schema.command.c.applied_at.is_(None),
+    )
+    .order_by(schema.command.c.id)
+)
+
+
+def waiting(connection: Connection, experiment_id: int) -> tuple[Command, ...]:
+    """Return the commands that were not applied yet, oldest first."""
+    found = connection.execute(_COMMANDS, {"experiment": experiment_id}).all()
+    if not found:
+        return ()
+    wanted = [row.trial_index for row in found if row.trial_index is not None]
+    trials = trials_at(connection, experiment_id, wanted)
+    return tuple(Command(r.id, r.verb, trials.get(r.trial_index), r.reason) for r in found)
+
+
+def note(
+    connection: Connection,
+    experiment_id: int,
+    verb: str,
+    trial_index: int | None,
+    reason: str,
+    now: float,
+) -> None:
+    """Note what a person asks for."""
+    values = {
+        "experiment_id": experiment_id,
+        "verb": verb,
+        "trial_index": trial_index,
+        "reason": reason,
+        "created_at": now,
+    }
+    connection.execute(insert(schema.command), values)
+
+
+def retry_wanted(connection: Connection, experiment_id: int) -> bool:
+    """Whether the experiment has ended, and then a person sent one of its trials back."""
+    c, e = schema.command.c, schema.experiment.c
+    query = select(c.id).where(
+        c.experiment_id == experiment_id,
+        c.applied_at.is_(None),
+        c.verb == "retry",
+        exists().where(e.id == experiment_id, e.status != ExperimentStatus.RUNNING),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def reopen(connection: Connection, experiment_id: int, stop: Verdict | None) -> None:
+    """Let an experiment go on that has stopped; what came too late to stop it is void."""
+    e, c = schema.experiment.c, schema.command.c
+    has_ended = exists().where(e.id == experiment_id, e.status != ExperimentStatus.RUNNING)
+    late = (c.experiment_id == experiment_id, c.applied_at.is_(None), c.verb != "retry")
+    void = update(schema.command).where(*late, has_ended).values(applied_at=c.created_at)
+    connection.execute(void)
+    text = rows.verdict_json(stop) if stop else None
+    values = {"status": ExperimentStatus.RUNNING, "stop": text}
+    connection.execute(update(schema.experiment).where(e.id == experiment_id).values(values))
