@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runners.base import (
@@ -30,6 +30,22 @@ MakeRunner = Callable[[], Runner]
 def ref_to(job: Job, job_id: str | None = None) -> JobRef:
     """Return how ``job`` is asked for."""
     return JobRef(job.name, job_id, tuple(task.directory for task in job.tasks))
+
+
+def deploy(runner: Runner, *jobs: Job) -> dict[str, str]:
+    """Submit ``jobs`` as the scheduler does: the ids that are answered are then told to be stored.
+
+    Return the ids by name. Raises the error of a job that was not accepted.
+    """
+    answers = runner.submit(jobs)
+    ids: dict[str, str] = {}
+    for job in jobs:
+        answer = answers[job.name]
+        if isinstance(answer, RunnerError):
+            raise answer
+        ids[job.name] = answer
+    runner.stored([ref_to(job, ids[job.name]) for job in jobs])
+    return ids
 
 
 def wait_for(
@@ -262,8 +278,7 @@ class RunnerContract:
     ) -> None:
         jobs = [self.job(tmp_path / name, name=name) for name in ("one", "two")]
         with closing(make_runner()) as runner:
-            answers = runner.submit(jobs)
-            assert {name: type(answer) for name, answer in answers.items()} == {
+            assert {name: type(job_id) for name, job_id in deploy(runner, *jobs).items()} == {
                 "one": str,
                 "two": str,
             }
@@ -277,7 +292,7 @@ class RunnerContract:
     ) -> None:
         job = self.job(tmp_path, "exit 3")
         with closing(make_runner()) as runner:
-            runner.submit([job])
+            deploy(runner, job)
             report = wait_for(runner, job, seconds=self.seconds)
         assert (report.state, report.exit_code, report.reason) == (JobState.FAILED, 3, "EXIT_CODE")
         assert report.message
@@ -287,7 +302,7 @@ class RunnerContract:
     ) -> None:
         job = self.job(tmp_path, 'case "$0" in */1) exit 4;; esac', n=3)
         with closing(make_runner()) as runner:
-            runner.submit([job])
+            deploy(runner, job)
             report = wait_for(runner, job, seconds=self.seconds)
         assert (report.state, report.exit_code) == (JobState.FAILED, 4)
         assert self.runs(job) == [1, 1, 1]
@@ -296,9 +311,10 @@ class RunnerContract:
         self, make_runner: MakeRunner, tmp_path: Path
     ) -> None:
         job = self.job(tmp_path, n=2)
+        with closing(make_runner()) as runner:
+            deploy(runner, job)
         for _ in range(2):
             with closing(make_runner()) as runner:
-                runner.submit([job])
                 runner.submit([job])
                 assert wait_for(runner, job, seconds=self.seconds).state is JobState.SUCCEEDED
         assert self.runs(job) == [1, 1]
@@ -308,7 +324,7 @@ class RunnerContract:
     ) -> None:
         job = Job("long", (Task("0_0", _LONG, tmp_path / "long"),))
         with closing(make_runner()) as runner:
-            runner.submit([job])
+            deploy(runner, job)
         with closing(make_runner()) as runner:
             report = wait_for(runner, job, lambda report: report.state is JobState.RUNNING)
             assert report.job_id
@@ -317,13 +333,49 @@ class RunnerContract:
             runner.cancel([ref_to(job)])
             assert wait_for(runner, job).state is JobState.CANCELLED
 
+    def test_a_job_whose_id_no_one_stored_is_found_by_name_and_goes_on(
+        self, make_runner: MakeRunner, tmp_path: Path
+    ) -> None:
+        """The daemon died between the acknowledgement and the transaction that takes it up."""
+        job = self.job(tmp_path)
+        with closing(make_runner()) as runner:
+            runner.submit([job])
+        with closing(make_runner()) as runner:
+            report = wait_for(runner, job, lambda report: report.job_id is not None)
+            runner.stored([ref_to(job, report.job_id)])
+            runner.stored([ref_to(job, report.job_id)])
+            assert wait_for(runner, job, seconds=self.seconds).state is JobState.SUCCEEDED
+        assert self.runs(job) == [1]
+
+    def test_a_held_job_waits_for_its_release_whatever_is_stored(
+        self, make_runner: MakeRunner, tmp_path: Path
+    ) -> None:
+        first, second = (
+            replace(self.job(tmp_path / name, name=name), hold=True) for name in ("one", "two")
+        )
+        with closing(make_runner()) as runner:
+            if not runner.can_hold:
+                return
+            deploy(runner, first, second)
+        with closing(make_runner()) as runner:
+            for job in (first, second):
+                wait_for(runner, job, lambda report: report.state is JobState.HELD)
+            runner.cancel([ref_to(first)])
+            for _ in range(2):
+                runner.release([ref_to(second)])
+            assert wait_for(runner, first, seconds=self.seconds).state is JobState.CANCELLED
+            assert wait_for(runner, second, seconds=self.seconds).state is JobState.SUCCEEDED
+            runner.release([ref_to(first), ref_to(second)])
+            assert wait_for(runner, first).state is JobState.CANCELLED
+        assert (self.runs(first), self.runs(second)) == ([0], [1])
+
     def test_cancel_leaves_ended_and_unknown_jobs_alone(
         self, make_runner: MakeRunner, tmp_path: Path
     ) -> None:
         job = self.job(tmp_path / "known")
         unknown = self.job(tmp_path / "unknown", name="unknown")
         with closing(make_runner()) as runner:
-            runner.submit([job])
+            deploy(runner, job)
             wait_for(runner, job, seconds=self.seconds)
             runner.cancel([ref_to(job), ref_to(unknown)])
             assert wait_for(runner, job).state is JobState.SUCCEEDED
