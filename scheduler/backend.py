@@ -27,7 +27,8 @@ class Backend:
         self.submit_at_most = SUBMIT_AT_MOST
         """How many jobs to submit next; few after a refusal."""
         self._runner = runner
-        self._definition = definition
+        self.definition = definition
+        """As it is now; its budget may change."""
         self._trials_dir = at
         self._token = token
         self._answers: dict[str, str | RunnerError] = {}
@@ -66,7 +67,7 @@ class Backend:
 
     def submit(self, trials: Sequence[Trial], now: float) -> None:
         """Submit, and keep the answers; start slowly after a refusal."""
-        jobs = [job_of(self._definition, t, self._trials_dir, self._token) for t in trials]
+        jobs = [job_of(self.definition, t, self._trials_dir, self._token) for t in trials]
         try:
             given = dict(self._runner.submit(jobs))
         except Exception as error:  # a plugin must never end the loop
@@ -120,7 +121,7 @@ class Backend:
 
     def to_cancel(self, trials: Sequence[Trial], now: float) -> tuple[Trial, ...]:
         """Return those whose end is to be asked for now, perhaps again: once per interval."""
-        since = now - self._definition.polling.interval
+        since = now - self.definition.polling.interval
         return tuple(t for t in trials if self._cancelled.get(self._name(t), since) <= since)
 
     def answers(self, active: Trials) -> dict[int, str | RunnerError]:
@@ -151,7 +152,7 @@ class Backend:
         answer = self._answers.get(self._name(trial))
         if isinstance(answer, str):
             trial = trial.having(job_id=answer)
-        return ref_of(self._definition, trial, self._trials_dir, self._token)
+        return ref_of(self.definition, trial, self._trials_dir, self._token)
 
     def _note_silence(self, error: Exception, now: float) -> None:
         """Tell of the first of a run of failures; the others would say the same."""

@@ -20,6 +20,7 @@ from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.lease import Lease
 from scheduler.storage.store import Experiment, Store
 
+TICK = "tick"
 EAGER = 0.2
 """Seconds to the next tick where the last one submitted something."""
 
@@ -109,7 +110,8 @@ def drive(driven: Driven, watch: Watcher) -> None:
     or full is reported to ``watch`` and waited out: nothing is done that is not stored.
     """
     loop, news = driven.loop, driven.news
-    timer = _timer(loop.state.definition.polling.interval, news)
+    interval = loop.state.definition.polling.interval
+    timer = _timer(interval, news)
     trouble = ""
     try:
         while not loop.ended:
@@ -117,6 +119,9 @@ def drive(driven: Driven, watch: Watcher) -> None:
                 raise Interrupted
             news.clear()
             trouble = _turn(loop, watch, trouble)
+            if interval != loop.state.definition.polling.interval:
+                interval = loop.state.definition.polling.interval
+                timer.reschedule_job(TICK, trigger="interval", seconds=interval)
             if not loop.ended:
                 news.wait(EAGER if loop.eager and not trouble else None)
     finally:
@@ -159,7 +164,7 @@ def _timer(interval: float, news: News) -> BackgroundScheduler:
     """
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     timer = BackgroundScheduler(timezone=UTC)
-    timer.add_job(news.set, "interval", seconds=interval, coalesce=True, max_instances=1)
+    timer.add_job(news.set, "interval", id=TICK, seconds=interval, coalesce=True, max_instances=1)
     try:
         timer.start()
     except RuntimeError as error:

@@ -133,7 +133,8 @@ class Loop:
     def _count_time(self, now: float) -> None:
         elapsed = max(0.0, now - self._last_tick)
         self._last_tick = now
-        self.state = replace(self.state, seconds=self.state.seconds + elapsed)
+        if not self.state.paused:
+            self.state = replace(self.state, seconds=self.state.seconds + elapsed)
 
     # -- observe
 
@@ -146,6 +147,9 @@ class Loop:
         reply = self.world.generator.reply() if self.world.generator.busy else None
         if reply is None or self.state.stop is not None:
             return Changes(), spent
+        room = self.state.definition.trials.total_trials - self.state.tally.created
+        if not isinstance(reply, str) and len(reply.trials) > room:
+            return Changes(), spent  # a person has changed the budget since, or added an arm
         if isinstance(reply, str):
             self._generate_from = now + GENERATE_AGAIN_AFTER
             return Changes(time=now, events=(Event(now, "generation_failed", reply),)), spent
@@ -228,6 +232,7 @@ class Loop:
         else:
             self.state = evolve(before, changes)
             self._in_doubt = False
+        self.backend.definition = self.state.definition
         self.backend.taken_up(self.state.active)
 
     # -- act

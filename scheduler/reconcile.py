@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from runners.base import JobReport, JobState, RunnerError
-from scheduler.advance import About, Measurement, advance, conclude, is_sent_back, retried
+from scheduler.advance import About, Measurement, advance, is_sent_back
 from scheduler.model.experiment import (
     Changes,
     Command,
-    Criterion,
     Event,
     ExperimentState,
     ExperimentStatus,
@@ -21,7 +20,8 @@ from scheduler.model.experiment import (
 )
 from scheduler.model.observation import Observation
 from scheduler.model.strategy import Turn, is_exhausted, nodes_of, turn
-from scheduler.model.trial import Reason, Trial, TrialStatus, Wish
+from scheduler.model.trial import Reason, Trial, TrialStatus
+from scheduler.obey import due, ended, obey
 from scheduler.stopping.criteria import verdict
 
 
@@ -59,9 +59,11 @@ class Decision:
 
 def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
     """Return what one tick does: move trials on, stop or go on, fill the free slots."""
-    seen = replace(seen, commands=_due(state, seen.commands))
-    trials = dict(state.active)
-    stop = _obey(trials, seen.commands, now) or state.stop
+    seen = replace(seen, commands=due(state, seen.commands))
+    orders = obey(state, seen.commands, now)
+    before, trials = state, orders.trials
+    stop = orders.stop
+    state = replace(before, definition=orders.definition, paused=orders.paused and not stop)
     for index, trial in trials.items():
         trials[index] = advance(trial, state.definition, _about(seen, index), now)
     if stop is None:
@@ -69,15 +71,18 @@ def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
         stop = verdict(evolve(state, changes), changes)
     if stop:
         _wind_down(trials, stop, now)
-    submit = _resubmitted(trials, seen, now) + _staged(trials, state, seen, now)
+    submit = []
+    if not state.paused:
+        submit = _resubmitted(trials, seen, now) + _staged(trials, state, seen, now)
+    changes = _with_orders(_changes(state, trials, seen, now), before, state, orders.events)
     return Decision(
-        changes=_with_stop(_changes(state, trials, seen, now), state, trials, stop, now),
+        changes=_with_stop(changes, state, trials, stop, now),
         cancel=tuple(
             t for t in trials.values() if t.wish and t.status.is_pending and not t.ended_at
         ),
         release=tuple(t for t in trials.values() if is_to_release(t)),
         submit=tuple(submit),
-        generate=0 if stop else _wanted(state, trials),
+        generate=0 if stop or state.paused else _wanted(state, trials),
     )
 
 
@@ -90,53 +95,10 @@ def _about(seen: Seen, index: int) -> About:
     )
 
 
-def _due(state: ExperimentState, commands: tuple[Command, ...]) -> tuple[Command, ...]:
-    """Return the commands to carry out now: retries after a stop wait until it has ended."""
-    stops = [command.id for command in commands if command.verb == "stop"]
-    stopping = state.stop is not None and not all(map(is_sent_back, state.active.values()))
-    if not stopping and not stops:
-        return commands
-    since = 0 if stopping else min(stops)
-    return tuple(c for c in commands if c.verb != "retry" or c.id < since)
-
-
-def _obey(trials: dict[int, Trial], commands: tuple[Command, ...], now: float) -> Verdict | None:
-    """Carry people's commands into ``trials``; return the verdict where one of them is to stop."""
-    stop = None
-    for command in commands:
-        if command.verb == "stop":
-            message = command.reason or "stopped by a person"
-            stop = Verdict(Criterion.USER, message, drain=False)
-            continue
-        trial = trials.get(command.trial.index, command.trial) if command.trial else None
-        if trial is None:
-            continue
-        if command.verb == "abandon" and not trial.status.is_final:
-            trials[trial.index] = _ended(trial, Reason.USER, command.reason or "by a person", now)
-        if command.verb == "release" and not trial.status.is_final:
-            trials[trial.index] = trial.having(released=True)
-        if command.verb == "retry" and trial.status in RETRIABLE:
-            trials[trial.index] = retried(trial, now)
-    return stop
-
-
-RETRIABLE = (TrialStatus.FAILED, TrialStatus.ABANDONED)
-"""What a person may send back for another attempt."""
-
-
 def is_to_release(trial: Trial) -> bool:
     """Whether its job is held by the backend although a person lets it start."""
     held = trial.status is TrialStatus.STAGED and trial.job_state == JobState.HELD.value
     return held and trial.released and trial.wish is None
-
-
-def _ended(trial: Trial, reason: Reason, message: str, now: float) -> Trial:
-    """Return the trial ABANDONED, or wished to be so as soon as its job has ended."""
-    if trial.status is TrialStatus.CANDIDATE:
-        return conclude(trial, TrialStatus.ABANDONED, reason, message, now)
-    if trial.wish and trial.wish.status is TrialStatus.ABANDONED:
-        return trial
-    return trial.having(wish=Wish(TrialStatus.ABANDONED, reason, message))
 
 
 def _wind_down(trials: dict[int, Trial], stop: Verdict, now: float) -> None:
@@ -148,7 +110,7 @@ def _wind_down(trials: dict[int, Trial], stop: Verdict, now: float) -> None:
         waits = trial.status is TrialStatus.CANDIDATE and not is_sent_back(trial)
         if waits or (not trial.status.is_final and not stop.drain):
             message = f"the experiment stopped: {stop.criterion}"
-            trials[index] = _ended(trial, Reason.EXPERIMENT_STOPPED, message, now)
+            trials[index] = ended(trial, Reason.EXPERIMENT_STOPPED, message, now)
 
 
 def _resubmitted(trials: Mapping[int, Trial], seen: Seen, now: float) -> list[Trial]:
@@ -271,6 +233,18 @@ def _event(trial: Trial, now: float) -> Event:
         message=f"{reason}{trial.message}",
         trial_index=trial.index,
         attempt=trial.attempt,
+    )
+
+
+def _with_orders(
+    changes: Changes, before: ExperimentState, after: ExperimentState, events: list[Event]
+) -> Changes:
+    """Return ``changes`` with what people changed of the experiment as a whole."""
+    return replace(
+        changes,
+        paused=after.paused if after.paused is not before.paused else None,
+        definition=after.definition if after.definition is not before.definition else None,
+        events=(*events, *changes.events),
     )
 
 

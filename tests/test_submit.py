@@ -6,9 +6,10 @@ import pytest
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentStatus
+from scheduler.model.redefine import DefinitionChanged, differences
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Store
-from scheduler.submit import DefinitionChanged, differences, submit
+from scheduler.submit import submit
 
 
 def definition(**changes) -> ExperimentDefinition:

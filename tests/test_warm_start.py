@@ -15,12 +15,13 @@ from scheduler.config.errors import ConfigError
 from scheduler.config.load import load_text
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.observation import Observation
+from scheduler.model.redefine import DefinitionChanged
 from scheduler.model.trial import Arm, TrialStatus
 from scheduler.storage import read
 from scheduler.storage.errors import StorageError
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.store import Store
-from scheduler.submit import DefinitionChanged, submit
+from scheduler.submit import submit
 from scheduler.warm_start import NoSource, gather
 
 SPACE = [

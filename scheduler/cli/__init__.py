@@ -27,6 +27,12 @@ VERBS = {
     "events": ("scheduler.cli.show", "Show what happened, oldest first."),
     "logs": ("scheduler.cli.logs", "Print what a trial has written."),
     "stop": ("scheduler.cli.control", "End an experiment; cancel what runs."),
+    "pause": ("scheduler.cli.steer", "Deploy and propose nothing new."),
+    "unpause": ("scheduler.cli.steer", "Let a paused experiment go on."),
+    "drain": ("scheduler.cli.steer", "End an experiment once its running trials have ended."),
+    "set": ("scheduler.cli.steer", "Change an experiment's budget while it runs."),
+    "add-arm": ("scheduler.cli.steer", "Add a trial of an arm that you choose."),
+    "diff": ("scheduler.cli.steer", "Show how a file differs from the stored experiment."),
     "abandon": ("scheduler.cli.control", "Give up a trial."),
     "release": ("scheduler.cli.control", "Let a trial start whose job is held."),
     "retry": ("scheduler.cli.control", "Send a failed or abandoned trial back for a new attempt."),
@@ -47,8 +53,9 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module = import_module(VERBS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        name = cmd_name.replace("-", "_")
+        found: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs with one line each, importing none of them."""

@@ -6,9 +6,9 @@ import click
 
 from scheduler.cli import common
 from scheduler.cli.refused import Refused
-from scheduler.model.experiment import ExperimentStatus
+from scheduler.model.experiment import Ask, ExperimentStatus
 from scheduler.model.trial import TrialStatus
-from scheduler.reconcile import RETRIABLE
+from scheduler.obey import RETRIABLE
 from scheduler.storage import read
 from scheduler.storage.store import Experiment, Store
 
@@ -26,7 +26,7 @@ def stop(name: str | None, reason: str, storage: str | None) -> None:
     if experiment.status is not ExperimentStatus.RUNNING:
         name = experiment.definition.name
         raise Refused(f"{name} has ended already: it is {experiment.status}")
-    _ask(store, experiment, "stop", None, reason)
+    ask(store, experiment, Ask("stop", None, reason))
 
 
 @click.command()
@@ -42,7 +42,7 @@ def abandon(index: int, experiment: str | None, reason: str, storage: str | None
     trial = found.record.trial
     if trial.status.is_final:
         raise Refused(f"trial {index} has ended already: it is {trial.status}")
-    _ask(found.store, found.experiment, "abandon", index, reason)
+    ask(found.store, found.experiment, Ask("abandon", index, reason))
 
 
 @click.command()
@@ -59,7 +59,7 @@ def retry(index: int, experiment: str | None, storage: str | None) -> None:
     if status not in RETRIABLE:
         kinds = " or ".join(RETRIABLE)
         raise Refused(f"trial {index} is {status}; only a trial that is {kinds} can be retried")
-    _ask(found.store, found.experiment, "retry", index, "")
+    ask(found.store, found.experiment, Ask("retry", index))
 
 
 @click.command()
@@ -79,14 +79,14 @@ def release(index: int, experiment: str | None, storage: str | None) -> None:
         raise Refused(f"trial {index} is {trial.status}; only one that waits can be released")
     if trial.released:
         raise Refused(f"trial {index} has been released already")
-    _ask(found.store, found.experiment, "release", index, "")
+    ask(found.store, found.experiment, Ask("release", index))
 
 
-def _ask(store: Store, experiment: Experiment, verb: str, index: int | None, reason: str) -> None:
+def ask(store: Store, experiment: Experiment, wanted: Ask) -> None:
     """Note the command; say when it takes effect."""
-    store.command(experiment.id, verb, index, reason, time.time())
-    name = experiment.definition.name
-    what = f"{verb} {name}" if index is None else f"{verb} trial {index} of {name}"
+    store.command(experiment.id, wanted, time.time())
+    name, index = experiment.definition.name, wanted.trial_index
+    what = f"{wanted.verb} {name}" if index is None else f"{wanted.verb} trial {index} of {name}"
     if store.is_driven(name):
         driver = read.surroundings(store, experiment.id).driver
         click.echo(f"{what}: takes effect at the next tick of {driver}")

@@ -5,9 +5,9 @@ import traceback
 import click
 
 from scheduler.config.errors import ConfigError
+from scheduler.model.redefine import DefinitionChanged
 from scheduler.plugins import RegistryError
 from scheduler.storage.errors import Held, LeaseLost, StorageError
-from scheduler.submit import DefinitionChanged
 from scheduler.warm_start import NoSource
 
 ENDED_BY_FAILURES = 1

@@ -16,13 +16,14 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentState, Tally, evolve
 from scheduler.model.observation import Arms, MeasuredArms
 from scheduler.model.pooling import pooled
+from scheduler.model.redefine import changes
 from scheduler.model.strategy import is_exhausted
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.model.warm_start import NOTHING, Gathered, complete
 from scheduler.storage.engine import database_path
 from scheduler.storage.journal import ExperimentRecords
 from scheduler.storage.store import Experiment, Store, first_trials
-from scheduler.submit import changes, trials_dir
+from scheduler.submit import trials_dir
 from scheduler.warm_start import gather
 
 NO_TOKEN = "0" * 8

@@ -149,6 +149,8 @@ def _status_lines(store: Store, experiment: Experiment) -> Iterator[str]:
     name, options = state.definition.name, state.definition.trials
     total = f"of at most {options.total_trials}"
     yield f"{click.style(name, bold=True)}  {state.status}  {counts(state)} {total}"
+    if state.paused:
+        yield f"  paused: nothing new is deployed until schedd unpause {name}"
     if state.stop:
         yield f"  stopped by {state.stop.criterion}: {text.one_line(state.stop.message)}"
     yield from _at_most(best_lines(state), f"schedd best {name}")

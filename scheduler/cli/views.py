@@ -95,6 +95,7 @@ def experiment_view(state: ExperimentState, around: Surroundings, driven: bool) 
     return {
         "name": state.definition.name,
         "status": state.status.value,
+        "paused": state.paused,
         "stop": {"criterion": stop.criterion.value, "message": stop.message} if stop else None,
         "driver": around.driver if driven else None,
         "created_at": moment(around.created_at),

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.nodes import Traits
@@ -59,15 +60,27 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What a person asks of an experiment."""
+
+    verb: str
+    trial_index: int | None = None
+    reason: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """What a person asked of a running experiment; applied at the next tick."""
+    """What a person asked, as the driver reads it; applied at the next tick."""
 
     id: int
     verb: str
-    """``stop``, ``abandon`` or ``retry``."""
+    """``stop``, ``abandon``, ``set`` ...: those of ``scheduler.obey``."""
     trial: Trial | None
     """As it was when the command was read; ``None`` for commands to the experiment."""
     reason: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """What the verb needs besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,10 @@ class Changes:
     """Ids of the commands that were applied."""
     status: ExperimentStatus | None = None
     stop: Verdict | None = None
+    paused: bool | None = None
+    """Where it changes."""
+    definition: ExperimentDefinition | None = None
+    """Where it changes."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
@@ -119,6 +136,8 @@ class Changes:
                 self.commands,
                 self.status,
                 self.stop,
+                self.paused is not None,
+                self.definition,
             )
         )
 
@@ -131,6 +150,8 @@ class ExperimentState:
     status: ExperimentStatus = ExperimentStatus.RUNNING
     stop: Verdict | None = None
     """Set once a criterion has fired; nothing new is staged or generated from then on."""
+    paused: bool = False
+    """Whether nothing new is staged, submitted or generated until a person says so."""
     spent_nodes: int = 0
     """So many nodes of the generation strategy, from the first, have no new arm left."""
     generators: Mapping[str, Traits] = field(default_factory=dict)
@@ -191,6 +212,8 @@ def evolve(state: ExperimentState, changes: Changes) -> ExperimentState:
         outcomes=(*state.outcomes, *new) if new else state.outcomes,
         status=changes.status or state.status,
         stop=changes.stop or state.stop,
+        paused=state.paused if changes.paused is None else changes.paused,
+        definition=changes.definition or state.definition,
     )
 
 

@@ -1,14 +1,17 @@
 """What people ask of an experiment, until whoever drives it has applied it."""
 
+import json
+
 from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
-from scheduler.model.experiment import Command, ExperimentStatus, Verdict
+from scheduler.model.experiment import Ask, Command, ExperimentStatus, Verdict
 from scheduler.storage import rows, schema
 from scheduler.storage.state import trials_at
 
 # Asked at every tick, so it is made once: to make a statement takes longer than to run it.
+_READ = ("id", "verb", "trial_index", "reason", "payload")
 _COMMANDS = (
-    select(*(schema.command.c[name] for name in ("id", "verb", "trial_index", "reason")))
+    select(*(schema.command.c[name] for name in _READ))
     .where(
         schema.command.c.experiment_id == bindparam("experiment"),
         schema.command.c.applied_at.is_(None),
@@ -24,24 +27,21 @@ def waiting(connection: Connection, experiment_id: int) -> tuple[Command, ...]:
         return ()
     wanted = [row.trial_index for row in found if row.trial_index is not None]
     trials = trials_at(connection, experiment_id, wanted)
-    return tuple(Command(r.id, r.verb, trials.get(r.trial_index), r.reason) for r in found)
+    return tuple(
+        Command(r.id, r.verb, trials.get(r.trial_index), r.reason, json.loads(r.payload))
+        for r in found
+    )
 
 
-def note(
-    connection: Connection,
-    experiment_id: int,
-    verb: str,
-    trial_index: int | None,
-    reason: str,
-    now: float,
-) -> None:
+def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> None:
     """Note what a person asks for."""
     values = {
         "experiment_id": experiment_id,
-        "verb": verb,
-        "trial_index": trial_index,
-        "reason": reason,
+        "verb": ask.verb,
+        "trial_index": ask.trial_index,
+        "reason": ask.reason,
         "created_at": now,
+        "payload": rows.to_json(dict(ask.payload)),
     }
     connection.execute(insert(schema.command), values)
 

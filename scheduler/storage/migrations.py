@@ -29,6 +29,8 @@ STEPS: Mapping[int, tuple[str, ...]] = {
     2: (
         "ALTER TABLE trial ADD COLUMN released BOOLEAN DEFAULT FALSE NOT NULL",
         "ALTER TABLE trial ADD COLUMN avoid TEXT DEFAULT '[]' NOT NULL",
+        "ALTER TABLE experiment ADD COLUMN paused BOOLEAN DEFAULT FALSE NOT NULL",
+        "ALTER TABLE command ADD COLUMN payload TEXT DEFAULT '{}' NOT NULL",
     ),
 }
 """What leads from version n to n + 1, by n."""

@@ -82,6 +82,14 @@ def trial(store: Store, experiment_id: int, index: int) -> TrialRecord | None:
     return found[0] if found else None
 
 
+def has_arm(store: Store, experiment_id: int, name: str) -> bool:
+    """Return whether an arm is called ``name``."""
+    c = schema.arm.c
+    query = select(c.name).where(c.experiment_id == experiment_id, c.name == name).limit(1)
+    with store.reading() as connection:
+        return connection.execute(query).first() is not None
+
+
 def generator_run(store: Store, experiment_id: int, index: int) -> GeneratorRun:
     """Return how the arms of a generator run were chosen."""
     table = schema.generator_run

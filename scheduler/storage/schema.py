@@ -32,6 +32,7 @@ experiment = Table(
     Column("status", String(16), nullable=False),
     Column("stop", Text),
     Column("created_at", Float, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=text("FALSE")),
 )
 
 
@@ -165,5 +166,6 @@ command = Table(
     Column("reason", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("applied_at", Float),
+    Column("payload", Text, nullable=False, server_default="{}"),
     Index("command_to_apply", "experiment_id", "applied_at"),
 )

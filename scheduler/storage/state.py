@@ -24,6 +24,7 @@ def state_of(connection: Connection, experiment_id: int) -> ExperimentState:
         transferred=complete(prior, definition.required_metrics),
         status=ExperimentStatus(row["status"]),
         stop=rows.verdict_of(row["stop"]),
+        paused=row["paused"],
         active=_active(connection, experiment_id),
         tally=_tally(connection, experiment_id),
         outcomes=_outcomes(connection, experiment_id),

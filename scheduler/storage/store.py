@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import (
     STATUS_QUO,
+    Ask,
     Changes,
     Command,
     Event,
@@ -187,12 +188,10 @@ class Store:
         with self.reading() as connection:
             return commands.waiting(connection, experiment_id)
 
-    def command(
-        self, experiment_id: int, verb: str, trial_index: int | None, reason: str, now: float
-    ) -> None:
+    def command(self, experiment_id: int, ask: Ask, now: float) -> None:
         """Note what a person asks for; whoever drives the experiment applies it."""
         with self.writing() as connection:
-            commands.note(connection, experiment_id, verb, trial_index, reason, now)
+            commands.note(connection, experiment_id, ask, now)
 
     # -- what generators learn from
 

@@ -34,6 +34,10 @@ def write(connection: Connection, experiment_id: int, changes: Changes, created:
         values["status"] = changes.status
     if changes.stop:
         values["stop"] = rows.verdict_json(changes.stop)
+    if changes.paused is not None:
+        values["paused"] = changes.paused
+    if changes.definition:
+        values["definition"] = changes.definition.canonical()
     if values:
         where = schema.experiment.c.id == experiment_id
         connection.execute(update(schema.experiment).where(where).values(values))

@@ -8,6 +8,7 @@ from scheduler.generation.sobol import SobolGenerator
 from scheduler.generation.space import Space
 from scheduler.loop import Loop, World
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import Ask
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.state import trials_at
 from scheduler.storage.store import Store
@@ -117,8 +118,8 @@ class Bench:
         assert self.loop.ended
         return self
 
-    def command(self, verb, index=None):
-        self.store.command(self.experiment.id, verb, index, "says me", self.now())
+    def command(self, verb, index=None, **payload):
+        self.store.command(self.experiment.id, Ask(verb, index, "says me", payload), self.now())
 
     def trials(self):
         with self.store.reading() as connection:

@@ -40,9 +40,14 @@ FAULTS = (
     "command_stop",
     "command_abandon",
     "command_retry",
+    "command_drain",
+    "command_pause",
+    "command_unpause",
+    "command_set",
+    "command_add-arm",
     "budget",
 )
-RARE = {"command_stop": 0.1, "crash": 0.3, "budget": 0.5}
+RARE = {"command_stop": 0.1, "command_drain": 0.1, "crash": 0.3, "budget": 0.5}
 """Factors for what would otherwise leave little to look at."""
 
 

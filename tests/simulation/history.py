@@ -1,5 +1,6 @@
 """One history: a whole experiment, driven through every fault that its seed draws."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class History:
                 self._processes()
                 self._step()
             self.chance.quiet = True
+            self.store.command("unpause")
             for _ in range(PATIENCE):
                 if self._ended():
                     break
@@ -171,8 +173,16 @@ class History:
 
     def _people(self) -> None:
         chance, store = self.chance, self.store
-        if chance.strikes("command_stop"):
-            store.command("stop", None, "enough")
+        for verb in ("stop", "drain", "pause", "unpause"):
+            if chance.strikes(f"command_{verb}"):
+                store.command(verb, None, "enough")
+        if chance.strikes("command_set"):
+            store.command("set", **{"trials.total_trials": chance.rng.randint(1, 12)})
+        endless = math.isinf(store.definition.cardinality)
+        if endless and chance.strikes("command_add-arm"):
+            store.command(
+                "add-arm", parameters=sequence(store.definition, 10_000 + len(store.commands))
+            )
         for verb in ("abandon", "retry"):
             if store.trials and chance.strikes(f"command_{verb}"):
                 store.command(verb, chance.rng.randrange(len(store.trials)), "says me")
@@ -246,7 +256,7 @@ class History:
             demand(size - arms < options.batch_size, arms, "arms made of", size)
         if stop.criterion is Criterion.USER:
             asked = [v for i, (v, *_) in store.commands.items() if i in store.applied]
-            demand("stop" in asked, "nobody asked for the stop")
+            demand({"stop", "drain"} & {*asked}, "nobody asked for the stop")
 
 
 def _unfinished(store: MemoryStore) -> list[Trial]:

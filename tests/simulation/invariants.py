@@ -88,7 +88,8 @@ class Invariants:
             *(pending[1], "trials are pending; at most", options.max_pending_trials),
         )
         more = len(after) > len(store.trials)
-        demand(not more or len(after) <= options.total_trials, "more trials than total_trials")
+        total = max(d.trials.total_trials for d in (store.definition, changes.definition) if d)
+        demand(not more or len(after) <= total, "more trials than total_trials")
         demand(sorted(after) == list(range(len(after))), "trial indexes have a gap")
         ended = changes.status is not None
         demand(not ended or all(t.status.is_final for t in after.values()), "ended too early")

@@ -29,10 +29,11 @@ class MemoryStore:
     observations: dict[tuple[int, str, str], Observation] = field(default_factory=dict)
     curves: dict[tuple, Observation] = field(default_factory=dict)
     runs: list[GeneratorRun] = field(default_factory=list)
-    commands: dict[int, tuple[str, int | None, str]] = field(default_factory=dict)
+    commands: dict[int, tuple[str, int | None, str, dict]] = field(default_factory=dict)
     applied: set[int] = field(default_factory=set)
     status: ExperimentStatus = ExperimentStatus.RUNNING
     stop: Verdict | None = None
+    paused: bool = False
     epoch: int = 0
     seconds: float = 0.0
     log: list[tuple[int, Changes]] = field(default_factory=list)
@@ -45,9 +46,11 @@ class MemoryStore:
         self.epoch += 1
         return self.epoch
 
-    def command(self, verb: str, index: int | None = None, reason: str = "") -> None:
+    def command(
+        self, verb: str, index: int | None = None, reason: str = "", **payload: object
+    ) -> None:
         """Note what a person asks for."""
-        self.commands[len(self.commands) + 1] = (verb, index, reason)
+        self.commands[len(self.commands) + 1] = (verb, index, reason, payload)
 
     def redefine(self, definition: ExperimentDefinition) -> None:
         """Give another budget, and go on."""
@@ -67,7 +70,7 @@ class MemoryStore:
             self.reopen(replace(self.stop, drain=True) if self.stop else None)
         return self.state()
 
-    def waiting(self) -> list[tuple[int, str, int | None, str]]:
+    def waiting(self) -> list[tuple[int, str, int | None, str, dict]]:
         """Return the commands that were not applied yet."""
         return [(i, *what) for i, what in self.commands.items() if i not in self.applied]
 
@@ -91,6 +94,7 @@ class MemoryStore:
             definition=self.definition,
             status=self.status,
             stop=self.stop,
+            paused=self.paused,
             active={t.index: t for t in in_order if not t.status.is_final},
             tally=Tally(len(in_order), finished, generated, completed, len(self.runs), cursors),
             outcomes=self._outcomes(),
@@ -131,6 +135,8 @@ class MemoryStore:
         self.applied |= set(changes.commands)
         self.status = changes.status or self.status
         self.stop = changes.stop or self.stop
+        self.paused = self.paused if changes.paused is None else changes.paused
+        self.definition = changes.definition or self.definition
         self.seconds = state.seconds
         self.log.append((epoch, changes))
 
@@ -168,8 +174,8 @@ class MemoryJournal:
         self._read()
         trials = self.store.trials
         return tuple(
-            Command(i, verb, None if index is None else trials.get(index), reason)
-            for i, verb, index, reason in self.store.waiting()
+            Command(i, verb, None if index is None else trials.get(index), reason, payload)
+            for i, verb, index, reason, payload in self.store.waiting()
         )
 
     def measured(self) -> tuple:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runners.base import JobReport, JobState, RunnerError, Unavailable
-from scheduler import advance, jobs, reconcile
+from scheduler import advance, jobs, obey, reconcile
 from scheduler.backend import Backend
 from scheduler.loop import Loop
 from scheduler.model.experiment import Changes, ExperimentState, evolve
@@ -130,7 +130,8 @@ def _gives_up_at_once(patch: pytest.MonkeyPatch) -> None:
     def ended(trial, reason, message, now):
         return advance.conclude(trial, TrialStatus.ABANDONED, reason, message, now)
 
-    patch.setattr(reconcile, "_ended", ended)
+    patch.setattr(reconcile, "ended", ended)
+    patch.setattr(obey, "ended", ended)
 
 
 def _believes_clocks(patch: pytest.MonkeyPatch) -> None:

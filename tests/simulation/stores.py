@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scheduler.clock import Clock
 from scheduler.model.definition import ExperimentDefinition
-from scheduler.model.experiment import Changes, evolve
+from scheduler.model.experiment import Ask, Changes, evolve
 from scheduler.model.observation import GeneratorRun
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.journal import ExperimentJournal
@@ -68,8 +68,8 @@ def in_sqlite(folder, made=None):
     experiment = store.find(made.name)
     lease = store.acquire(experiment, 0.0)
 
-    def command(verb, index=None, reason=""):
-        store.command(experiment.id, verb, index, reason, 0.0)
+    def command(verb, index=None, reason="", **payload):
+        store.command(experiment.id, Ask(verb, index, reason, payload), 0.0)
 
     journal = ExperimentJournal(store, experiment, lease, Clock())
     return Driven(journal, command, store, experiment, (lease,))
