@@ -41,10 +41,16 @@ class Claim(BaseModel):
     pid: int = Field(default=0, ge=0, lt=1 << 31)
     starttime: int = 0
     started_at: float | None = Field(default=None, allow_inf_nan=False)
+    batch_id: str = ""
+    """Of the batch system's job that the wrapper ran in, with ``restart`` and ``node``."""
+    restart: int = 0
+    node: str = ""
 
     @property
     def job_id(self) -> str | None:
-        """The wrapper's host and pid."""
+        """The batch system's, or else the wrapper's host and pid."""
+        if self.batch_id:
+            return self.batch_id
         return f"{self.host}:{self.pid}" if self.pid else None
 
 
@@ -110,6 +116,10 @@ class Folder:
         self.path = str(directory)
         self.place = f"{self.path}/{PLACE}"
         self.job = job
+
+    def exists(self) -> bool:
+        """Return whether anything of the protocol was ever written here."""
+        return os.path.isdir(self.place)
 
     def claim(self) -> Claim | None:
         """Return the claim, ``None`` where there is none; one of nobody where it is spoilt."""
@@ -181,7 +191,7 @@ class Folder:
             started = JobReport(JobState.RUNNING, claim.job_id, started_at=claim.started_at)
             return started, claim
         record = self.record()
-        return self._gone(claim) if record is None else _ended(claim, record), claim
+        return self._gone(claim) if record is None else ended(claim, record), claim
 
     def _unclaimed(self, *, known: bool) -> tuple[JobReport, Claim | None]:
         lock = self.open_lock()
@@ -237,7 +247,7 @@ def _void(claim: Claim) -> JobReport:
     return _lost("it was never claimed and never will be", ran=claim.may_have_run)
 
 
-def _ended(claim: Claim, record: Record) -> JobReport:
+def ended(claim: Claim, record: Record) -> JobReport:
     """Return the report on a task that left a record."""
     state, reason, message = _outcome(record)
     code = -record.signal or record.rc
@@ -250,6 +260,9 @@ def _outcome(record: Record) -> tuple[JobState, str | None, str]:
         return JobState.CANCELLED, None, "it was cancelled while it ran"
     if record.ended_by == "interrupt":
         return JobState.INTERRUPTED, None, "its wrapper was told to end, but not by schedd"
+    if record.error is not None and record.where == "setup":
+        text = f"its setup failed with exit status {record.rc}: {record.error}"
+        return JobState.FAILED, "EXIT_CODE", text
     if record.error is not None:
         what = (
             "workdir cannot be entered" if record.where == "workdir" else "command cannot be run"

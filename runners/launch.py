@@ -2,10 +2,8 @@
 
 import errno
 import fcntl
-import json
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -16,12 +14,11 @@ from pathlib import Path
 
 from runners import wrapper
 from runners.base import STDERR, STDOUT, Job, Rejected, Task, Unavailable
-from runners.folder import RESERVED, Folder, boot_id, write_aside
+from runners.folder import Folder, boot_id, write_aside
+from runners.order import Limits, encode
 
 _STUB = "import sys; sys.path.append(sys.argv[1]); import wrapper; wrapper.main()"
 """Imported, so that Python compiles it once and not for each command."""
-_ONE_STRING = 128 * 1024
-"""Linux takes no longer argument."""
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -41,49 +38,7 @@ def key(folder: Folder) -> str:
     return f"{folder.job}\0{folder.path}"
 
 
-def fault(job: Job) -> str | None:
-    """Return why ``job`` can never run, ``None`` where it may."""
-    if re.fullmatch(r"[a-z0-9-]{1,63}", job.name) is None:
-        return "its name is not made of 1 to 63 of a-z, 0-9 and -"
-    if job.hold:
-        return "the local runner cannot hold jobs"
-    if not job.tasks or len({task.directory for task in job.tasks}) < len(job.tasks):
-        return "each of its tasks, one or more, needs a folder of its own"
-    if job.workdir is not None and (not job.workdir.is_absolute() or "\0" in str(job.workdir)):
-        return f"workdir {str(job.workdir)!r} is not an absolute path"
-    return next(filter(None, map(_task_fault, job.tasks)), None)
-
-
-def _task_fault(task: Task) -> str | None:
-    if not task.argv or not task.argv[0]:
-        return f"task {task.name!r} has no command"
-    if not task.directory.is_absolute():
-        return f"folder {str(task.directory)!r} is not absolute"
-    for name in task.files:
-        if name in RESERVED or "/" in name or "\0" in name:
-            return f"{name!r} cannot be the name of a file"
-    for name in task.env:
-        if not name or "=" in name:
-            return f"{name!r} cannot be the name of an environment variable"
-    return _size_fault(task)
-
-
-def _size_fault(task: Task) -> str | None:
-    texts = [*task.argv, str(task.directory)]
-    texts += [f"{name}={value}" for name, value in task.env.items()]
-    if any("\0" in text for text in texts):
-        return f"task {task.name!r} has a NUL character in its command, folder or environment"
-    try:
-        sizes = [len(os.fsencode(text)) + 9 for text in texts]
-        "".join((*task.files, *task.files.values())).encode()
-    except UnicodeEncodeError as error:
-        return f"task {task.name!r} has text that cannot be encoded: {error.reason}"
-    if max(sizes) > _ONE_STRING or sum(sizes) > os.sysconf("SC_ARG_MAX"):
-        return f"the command and environment of task {task.name!r} are too long for this system"
-    return None
-
-
-def start(job: Job, *, grace: float, limit: int) -> tuple[str, list[tuple[str, int]]]:
+def start(job: Job, limits: Limits) -> tuple[str, list[tuple[str, int]]]:
     """Start the wrappers of all tasks that have none yet; return the job's id, and their pidfds.
 
     A wrapper waits for all the others: where this raises, or this process dies, before the last
@@ -92,14 +47,14 @@ def start(job: Job, *, grace: float, limit: int) -> tuple[str, list[tuple[str, i
     with ExitStack() as stack:
         seats = [seat for task in job.tasks if (seat := _take(task, job, stack)) is not None]
         if len(seats) == 1:
-            children = [_spawn(seats[0], _order(seats[0], job, -1, grace, limit), ())]
+            children = [_spawn(seats[0], _order(seats[0], job, -1, limits), ())]
         else:
-            children = _together(seats, job, grace, limit)
+            children = _together(seats, job, limits)
     started = [(key(seat.folder), pidfd) for seat, (_, pidfd) in zip(seats, children, strict=True)]
     return _job_id(job, [pid for pid, _ in children]), started
 
 
-def _together(seats: Sequence[_Seat], job: Job, grace: float, limit: int) -> list[tuple[int, int]]:
+def _together(seats: Sequence[_Seat], job: Job, limits: Limits) -> list[tuple[int, int]]:
     """Start several wrappers, of which none goes on before all of them stand.
 
     One write into one pipe lets them go: it happens whole, or not at all.
@@ -108,7 +63,7 @@ def _together(seats: Sequence[_Seat], job: Job, grace: float, limit: int) -> lis
     go, send = os.pipe2(os.O_CLOEXEC)
     try:
         for seat in seats:
-            order = _order(seat, job, go, grace, limit)
+            order = _order(seat, job, go, limits)
             children.append(_spawn(seat, order, (go,)))
         os.write(send, b"g" * len(seats))
     except OSError:
@@ -169,21 +124,10 @@ def _open_log(path: str, stack: ExitStack) -> int:
     return fd
 
 
-def _order(seat: _Seat, job: Job, go: int, grace: float, limit: int) -> bytes:
-    """Return the wrapper's order, as :class:`runners.wrapper.Order` reads it."""
+def _order(seat: _Seat, job: Job, go: int, limits: Limits) -> bytes:
+    """Return the wrapper's order: the command gets the environment of this process."""
     who = {"job": job.name, "task": seat.task.name, "host": platform.node(), "boot_id": boot_id()}
-    numbers = (seat.lock, go, limit, grace, len(seat.task.argv))
-    environ = {**os.environb, **{os.fsencode(k): os.fsencode(v) for k, v in seat.task.env.items()}}
-    fields = [
-        wrapper.VERSION,
-        os.fsencode(seat.folder.place),
-        os.fsencode(job.workdir or seat.folder.path),
-        json.dumps(who)[1:-1].encode(),
-        *(str(number).encode() for number in numbers),
-        *map(os.fsencode, seat.task.argv),
-        *(name + b"=" + value for name, value in environ.items()),
-    ]
-    return b"\0".join(fields)
+    return encode(seat.task, job, limits, os.environb, who=who, fds=(seat.lock, go))
 
 
 def _spawn(seat: _Seat, order: bytes, extra: tuple[int, ...]) -> tuple[int, int]:

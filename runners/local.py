@@ -30,7 +30,10 @@ from runners.base import (
     Task,
     Unavailable,
 )
+from runners.combine import combine
 from runners.folder import Claim, Folder, boot_id
+from runners.order import Limits
+from runners.order import fault as impossible
 from runners.units import Duration, Size
 from runners.watch import Watch
 
@@ -56,6 +59,7 @@ class LocalRunner(Runner):
         super().__init__(options, wake)
         self._options = LocalOptions.model_validate(options.model_dump())
         self.max_jobs = self._options.max_procs
+        self._limits = Limits(self._options.term_grace, self._options.output_limit)
         self._watch = Watch(wake)
         self._running: dict[str, JobReport] = {}
         """Of the jobs that surely run as long as no process of theirs is among the news."""
@@ -69,13 +73,11 @@ class LocalRunner(Runner):
         return {job.name: self._submit(job) for job in jobs}
 
     def _submit(self, job: Job) -> str | RunnerError:
-        fault = launch.fault(job)
+        fault = "the local runner cannot hold jobs" if job.hold else impossible(job)
         if fault is not None:
             return Rejected(f"job {job.name!r} is impossible: {fault}")
         try:
-            job_id, started = launch.start(
-                job, grace=self._options.term_grace, limit=self._options.output_limit
-            )
+            job_id, started = launch.start(job, self._limits)
             for key, pidfd in started:
                 self._watch.add(key, pidfd)
         except RunnerError as error:
@@ -156,29 +158,6 @@ def _folders(ref: JobRef) -> Iterator[Folder]:
     return (Folder(directory, ref.name) for directory in ref.directories)
 
 
-_FIRST = (JobState.CANCELLED, JobState.INTERRUPTED, JobState.LOST, JobState.FAILED)
-"""The state of a job whose tasks all ended is the first of these that a task has."""
-
-
-def combine(reports: Sequence[JobReport]) -> JobReport:
-    """Return what the reports on its tasks say of a job."""
-    if len(reports) == 1:
-        return reports[0]
-    job_id = next((report.job_id for report in reports if report.job_id), None)
-    starts = [report.started_at for report in reports if report.started_at is not None]
-    start = min(starts, default=None)
-    states = {report.state for report in reports}
-    if not all(state.is_final for state in states):
-        state = JobState.QUEUED if states == {JobState.QUEUED} else JobState.RUNNING
-        return JobReport(state, job_id, started_at=start)
-    ends = [report.ended_at for report in reports if report.ended_at is not None]
-    state = next((state for state in _FIRST if state in states), JobState.SUCCEEDED)
-    first = next(report for report in reports if report.state is state)
-    ran = any(report.may_have_run for report in reports)
-    times = start, max(ends, default=None)
-    return JobReport(state, job_id, first.reason, first.message, first.exit_code, ran, *times)
-
-
 def _open_wrapper(claim: Claim) -> int | None:
     """Return a pidfd of the wrapper that made ``claim``; ``None`` where it is gone.
 
@@ -251,7 +230,7 @@ def _try_out(place: Path) -> tuple[bool, str]:
     """Return whether a command started in ``place`` is seen to succeed, and a sentence."""
     job = Job("schedd-doctor", (Task("doctor", ("true",), place / "task"),))
     try:
-        _, ((_, pidfd),) = launch.start(job, grace=1.0, limit=4096)
+        _, ((_, pidfd),) = launch.start(job, Limits(grace=1.0, output=4096))
         try:
             ends = select.poll()
             ends.register(pidfd, select.POLLIN)

@@ -19,7 +19,9 @@ NOT_OURS = 77
 NO_GO = 75
 """Exit status of a wrapper whose submitter died before all the tasks' wrappers stood."""
 TELL = frozenset((_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP))
-WATCHED = frozenset((*TELL, _signal.SIGCHLD))
+FORWARD = frozenset((_signal.SIGUSR1, _signal.SIGUSR2))
+"""Passed on to the command and no more: it may save its state."""
+WATCHED = frozenset((*TELL, *FORWARD, _signal.SIGCHLD))
 LOOK = 0.5
 """Seconds between two looks at the size of the logs."""
 KILL_WAIT = 2.0
@@ -257,6 +259,8 @@ def guard(body: Body) -> bool:
         pause = 0.02 if deadline is not None and (last is None or now < last) else LOOK
         caught = _signal.sigtimedwait(WATCHED, pause)
         trim_logs(order.limit)
+        if caught and caught.si_signo in FORWARD and not body.reap():
+            send(body.pid, caught.si_signo)
         if caught and caught.si_signo in TELL and not told and not body.reap():
             body.tell(_signal.SIGTERM)
             told, deadline = True, time.monotonic() + order.grace
@@ -282,20 +286,26 @@ def exists(path: bytes) -> bool:
     return True
 
 
-def run(order: Order) -> bytes:
-    """Run the command to its end; return what is to be recorded of it, as JSON fields."""
+def run(order: Order) -> tuple[int, bytes]:
+    """Run the command to its end; return a shell's status of it, and JSON fields to record."""
     try:
         body = Body(order)
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError) else 126
         reason = posix.strerror(error.errno or 0).encode()
         where = b"workdir" if error.filename == order.workdir else b"command"
-        return b'"rc": %d, "signal": 0, "error": "%s", "where": "%s"' % (code, reason, where)
+        return code, failure(code, reason, where)
     told = guard(body)
     code = posix.waitstatus_to_exitcode(body.status or 0)
     asked = exists(order.place + b"/cancel")
     ended_by = b"cancel" if told and asked else b"interrupt" if told else b"itself"
-    return b'"rc": %d, "signal": %d, "ended_by": "%s"' % (max(code, 0), max(-code, 0), ended_by)
+    fields = b'"rc": %d, "signal": %d, "ended_by": "%s"'
+    return code if code >= 0 else 128 - code, fields % (max(code, 0), max(-code, 0), ended_by)
+
+
+def failure(code: int, reason: bytes, where: bytes) -> bytes:
+    """Return what is recorded of a command that was never started, as JSON fields."""
+    return b'"rc": %d, "signal": 0, "error": "%s", "where": "%s"' % (code, reason, where)
 
 
 def may_go(order: Order) -> bool:
@@ -307,21 +317,41 @@ def may_go(order: Order) -> bool:
     return told == b"g"
 
 
-def main() -> None:
-    """Carry out the order that lies in standard input, and leave the process."""
-    order = read_order(0)
+def prepare() -> None:
+    """Keep the signals that :func:`guard` waits for until it does."""
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, WATCHED)
-    if not may_go(order):
-        posix._exit(NO_GO)
-    started = time.time()
+
+
+def identity(order: Order) -> bytes:
+    """Return how a claim and a record begin: an object of JSON that is still open."""
     start = int(stat_fields("self")[19])
     head = b'{%s, "pid": %d, "starttime": %d, "started_at": %.6f'
-    head %= (order.head, posix.getpid(), start, started)
-    if not (lock_is_free(order.lock_fd) and claim(order.place, head + b"}\n")):
-        posix._exit(NOT_OURS)
-    outcome = run(order)
+    return head % (order.head, posix.getpid(), start, time.time())
+
+
+def carry_out(order: Order, head: bytes) -> int:
+    """Run the command and record its end, durably; return a shell's status of it."""
+    status, outcome = run(order)
+    record(order, head, outcome)
+    return status
+
+
+def record(order: Order, head: bytes, outcome: bytes) -> None:
+    """Write how it ended; on return it is on disk."""
     put(order.place + b"/exit.tmp", b'%s, "ended_at": %.6f, %s}\n' % (head, time.time(), outcome))
     posix.replace(order.place + b"/exit.tmp", order.place + b"/exit.json")
     sync(order.place)
+
+
+def main() -> None:
+    """Carry out the order that lies in standard input, and leave the process."""
+    order = read_order(0)
+    prepare()
+    if not may_go(order):
+        posix._exit(NO_GO)
+    head = identity(order)
+    if not (lock_is_free(order.lock_fd) and claim(order.place, head + b"}\n")):
+        posix._exit(NOT_OURS)
+    carry_out(order, head)
     posix._exit(0)

@@ -1,0 +1,63 @@
+"""What sbatch's answer means: a job, a refusal for good, one for now, or anybody's guess. Pure."""
+
+import re
+
+from runners.base import Rejected, Unavailable
+from runners.slurm.call import Answer
+
+_ID = re.compile(r"(\d+)(;[\w.-]+)?")
+_REFUSED = re.compile(r"Batch job submission failed: (.*)")
+_BAD_USE = re.compile(
+    r"unrecognized option|option .*(requires|doesn't allow)|ambiguous|invalid|not a valid"
+    r"|This does not look like a batch script|mutually exclusive|Unable to open file",
+    re.IGNORECASE,
+)
+"""sbatch itself complains, before it has asked the controller."""
+_NO_WORD = re.compile(
+    r"timed out|time ?out|unable to contact|connect|send failure|receive failure|zero bytes"
+    r"|unexpected message|message length|header lengths|protocol|authentication|incompatible"
+    r"|communication|temporarily|standby|reconfigur|i/o error|no space|unspecified",
+    re.IGNORECASE,
+)
+"""A message that may have been lost on either way."""
+_FULL = re.compile(
+    r"AssocMaxSubmitJob|AssocGrpSubmitJob|MaxSubmit|GrpSubmit|MaxJobCount|too many"
+    r"|maximum .*jobs|not available now|down, drained or reserved|maintenance"
+    r"|slurm_job_limit|submit limit reached",
+    re.IGNORECASE,
+)
+"""No room now."""
+
+
+class Full(Unavailable):
+    """Slurm states that it did not take the job, and may take it later."""
+
+
+class TooLarge(Rejected):
+    """This array is larger than the cluster allows."""
+
+
+def read(answer: Answer) -> str | Rejected | Unavailable:
+    """Return the id of the new job, or why there is none; plain Unavailable: there may be one."""
+    ids = [match[1] for line in answer.out.split("\n") if (match := _ID.fullmatch(line.strip()))]
+    if answer.status == 0 and ids:
+        return ids[-1]
+    sentence = f"sbatch: {re.sub(r'sbatch: (error: )?', '', answer.sentence)}"
+    if answer.status in (0, None) or ids:
+        return Unavailable(f"{sentence}; whether the job exists is asked by name")
+    refusal = _REFUSED.search(answer.err)
+    if refusal is None:
+        certain = _BAD_USE.search(answer.err) and not _NO_WORD.search(answer.err)
+        return Rejected(sentence) if certain else Unavailable(sentence)
+    return _refused(refusal[1], answer.err, sentence)
+
+
+def _refused(reason: str, said: str, sentence: str) -> Rejected | Unavailable:
+    """Return what a refusal means that the controller, or the way to it, gave."""
+    if "Invalid job array" in reason:
+        return TooLarge(sentence)
+    if _FULL.search(said):
+        return Full(sentence)
+    if _NO_WORD.search(reason):
+        return Unavailable(sentence)
+    return Rejected(sentence)
