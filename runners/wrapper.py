@@ -259,13 +259,32 @@ def guard(body: Body) -> bool:
         pause = 0.02 if deadline is not None and (last is None or now < last) else LOOK
         caught = _signal.sigtimedwait(WATCHED, pause)
         trim_logs(order.limit)
-        if caught and caught.si_signo in FORWARD and not body.reap():
-            send(body.pid, caught.si_signo)
-        if caught and caught.si_signo in TELL and not told and not body.reap():
-            body.tell(_signal.SIGTERM)
-            told, deadline = True, time.monotonic() + order.grace
+        told = heed(body, caught.si_signo if caught else 0, told)
+        if told and deadline is None:
+            deadline = time.monotonic() + order.grace
     trim_logs(order.limit)
     return told
+
+
+def heed(body: Body, number: int, told: bool) -> bool:
+    """Pass the signal ``number`` on to the command; return whether that was ever told to end."""
+    ended = body.reap()
+    if number in FORWARD and not ended:
+        send(body.pid, number)
+    if number not in TELL:
+        return told
+    if not told and not ended:
+        body.tell(_signal.SIGTERM)
+    return told or not ended or body.status != 0
+
+
+def died_with_us(status: int) -> bool:
+    """Whether the command, which failed, did so because all of its family was told to end.
+
+    A batch system signals every process at once, so the command may die of it before we hear it.
+    """
+    told = posix.WIFSIGNALED(status) and posix.WTERMSIG(status) in TELL
+    return bool(status) and _signal.sigtimedwait(TELL, LOOK if told else 0) is not None
 
 
 def trim_logs(limit: int) -> None:
@@ -295,7 +314,7 @@ def run(order: Order) -> tuple[int, bytes]:
         reason = posix.strerror(error.errno or 0).encode()
         where = b"workdir" if error.filename == order.workdir else b"command"
         return code, failure(code, reason, where)
-    told = guard(body)
+    told = guard(body) or died_with_us(body.status or 0)
     code = posix.waitstatus_to_exitcode(body.status or 0)
     asked = exists(order.place + b"/cancel")
     ended_by = b"cancel" if told and asked else b"interrupt" if told else b"itself"

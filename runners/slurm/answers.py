@@ -21,16 +21,20 @@ _NO_WORD = re.compile(
 )
 """A message that may have been lost on either way."""
 _FULL = re.compile(
-    r"AssocMaxSubmitJob|AssocGrpSubmitJob|MaxSubmit|GrpSubmit|MaxJobCount|too many"
-    r"|maximum .*jobs|not available now|down, drained or reserved|maintenance"
-    r"|slurm_job_limit|submit limit reached",
-    re.IGNORECASE,
+    r"MaxSubmit|GrpSubmit|MaxJobCount|too many|maximum .*jobs|submit limit", re.IGNORECASE
 )
-"""No room now."""
+"""No room for so many."""
+_NOT_NOW = re.compile(
+    r"not available now|down, drained or reserved|maintenance|in drain state", re.IGNORECASE
+)
 
 
 class Full(Unavailable):
-    """Slurm states that it did not take the job, and may take it later."""
+    """Slurm did not take the job for certain, and may take it later."""
+
+
+class AtLimit(Full):
+    """Slurm did not take so many jobs; it may take fewer."""
 
 
 class TooLarge(Rejected):
@@ -57,6 +61,8 @@ def _refused(reason: str, said: str, sentence: str) -> Rejected | Unavailable:
     if "Invalid job array" in reason:
         return TooLarge(sentence)
     if _FULL.search(said):
+        return AtLimit(sentence)
+    if _NOT_NOW.search(said):
         return Full(sentence)
     if _NO_WORD.search(reason):
         return Unavailable(sentence)

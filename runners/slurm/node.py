@@ -84,7 +84,9 @@ def may_resume(order: "wrapper.Order", head: bytes) -> bool:
         return False
     if not wrapper.exists(order.place + b"/exit.json"):
         return True
-    return b'"ended_by": "interrupt"' in wrapper.read(order.place + b"/exit.json")
+    end = wrapper.read(order.place + b"/exit.json")
+    signalled = field(end, b"signal") != b"0" or int(field(end, b"rc") or 0) >= 128
+    return signalled or field(end, b"ended_by") == b"interrupt"
 
 
 def take_over(order: "wrapper.Order", head: bytes) -> None:

@@ -38,12 +38,17 @@ class Seen(BaseModel):
 
 
 class Note(BaseModel):
-    """The tries to give one task to Slurm, oldest first, and what was last seen of them."""
+    """The tries to give one task to Slurm, oldest first, and what was last seen of them.
+
+    A try that Slurm has refused for certain is taken out again.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     job: str
     given: tuple[Given, ...] = Field(default=(), strict=False)
+    tries: int = 0
+    """How many there were; a name that was refused is not used again."""
     resume: bool = False
     """Whether a requeued task runs again in its folder."""
     limit: float | None = None

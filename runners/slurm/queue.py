@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 _SQUEUE = ("JobArrayID", "State", "Reason", "NodeList", "exit_code", "RestartCnt", "Name")
 _SACCT = ("JobID", "State", "ExitCode", "NodeList", "JobName")
@@ -23,6 +24,13 @@ LIVE = frozenset(
     }
 )
 """States of jobs that are not over."""
+WAITING = frozenset(
+    {
+        *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"),
+        *("RESV_DEL_HOLD", "POWER_UP_NODE", "LAUNCH_FAILED"),
+    }
+)
+"""Those of them in which nothing runs yet, or again."""
 ENDED = frozenset(
     {
         *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
@@ -55,13 +63,18 @@ class Line:
         return self.state in LIVE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """What squeue said at one time."""
 
     taken: float
     """When it was asked."""
     lines: Mapping[Key, Sequence[Line]] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of which anything was said."""
+        return frozenset(name for name, _ in self.lines)
 
     def of(self, key: Key) -> Sequence[Line]:
         """Return what was said of ``key``: one line, or none."""

@@ -5,9 +5,8 @@ saves repetitions.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from runners.base import (
     Job,
@@ -21,31 +20,18 @@ from runners.base import (
     Unavailable,
 )
 from runners.combine import combine
-from runners.folder import Claim
 from runners.order import fault
-from runners.slurm import script
+from runners.slurm import acts, script
 from runners.slurm.answers import Full
-from runners.slurm.cluster import AT_ONCE, Cluster, cluster
-from runners.slurm.note import Given, Note, Seat, Seen
+from runners.slurm.cluster import cluster
+from runners.slurm.doctor import findings
+from runners.slurm.looks import Look, Memory, given, hear, leftovers, look, queue_word
+from runners.slurm.note import Note, Seat
 from runners.slurm.options import SlurmOptions
-from runners.slurm.queue import Line, Snapshot
+from runners.slurm.queue import WAITING, Key, Snapshot
 from runners.slurm.submit import Submission
-from runners.slurm.verdict import Files, Verdict, Word, judge
 
-
-@dataclass(slots=True)
-class _Look:
-    """One task, as one poll sees it."""
-
-    seat: Seat
-    files: Files
-    verdict: Verdict
-
-    @property
-    def needs_slurm(self) -> bool:
-        """Whether its folder alone does not tell."""
-        report = self.verdict.report
-        return report is None or not report.state.is_final
+Looks = Mapping[str, Sequence[Look]]
 
 
 class SlurmRunner(Runner):
@@ -64,14 +50,11 @@ class SlurmRunner(Runner):
         self._options = SlurmOptions.model_validate(options.model_dump())
         self.poll_floor = min(10.0, self._options.poll_floor)
         self._clock = clock
-        self._cluster: Cluster = cluster(self._options.prefix, clock)
+        self._cluster = cluster(self._options.prefix, clock)
         self._submission = Submission(self._cluster, self._options, clock)
-        self._acted: dict[str, float] = {}
-        """When something was last done to a job: older answers of the queue do not count."""
-        self._told: dict[str, tuple[str, int]] = {}
-        """The start of each task, by its folder, that was told of."""
-        self._seen: dict[str, Seen] = {}
-        """What would stand in a note, for folders that have none."""
+        self._memory = Memory({}, {}, {})
+        self._leaving: dict[Key, float] = {}
+        """Slurm jobs whose tasks have ended, and when that was told: they should end too."""
 
     def render(self, job: Job) -> str:
         """Return the command line and the script for this job alone."""
@@ -102,7 +85,7 @@ class SlurmRunner(Runner):
         try:
             seats = [Seat(task.directory, job.name) for task in job.tasks]
             claims = [claim for seat in seats if (claim := seat.claim()) is not None]
-            noted = any(note.given for seat in seats if (note := seat.note()) is not None)
+            noted = any(given(seat.note()) for seat in seats)
         except OSError as error:
             return Full(f"its folder cannot be read: {error}")
         if any(claim.job != job.name for claim in claims):
@@ -131,213 +114,139 @@ class SlurmRunner(Runner):
         """Look at the folders; then ask once for all whose folders do not tell."""
         looks = {ref.name: self._look(ref) for ref in refs}
         silent: Unavailable | None = None
-        if any(look.needs_slurm for job in looks.values() for look in job):
+        if any(task.is_open for tasks in looks.values() for task in tasks):
             try:
-                self._ask_slurm(looks)
+                self._hear(looks)
             except Unavailable as error:
                 silent = error
-        self._write(look for job in looks.values() for look in job)
         found = self._reports(looks)
         if silent is not None and not found:
             raise silent
         return found
 
-    def _look(self, ref: JobRef) -> list[_Look]:
+    def _look(self, ref: JobRef) -> list[Look]:
         """Return what the folders of one job tell; nothing where the disk does not answer."""
+        known = ref.job_id is not None
         with suppress(OSError):
             seats = [Seat(directory, ref.name) for directory in ref.directories]
-            files = [self._files(seat, known=ref.job_id is not None) for seat in seats]
-            pairs = zip(seats, files, strict=True)
-            return [_Look(seat, file, judge(file, Word())) for seat, file in pairs]
+            return [look(seat, self._memory, known=known) for seat in seats]
         return []
 
-    def _files(self, seat: Seat, *, known: bool) -> Files:
-        claim, note = seat.claim(), seat.note()
-        started = (claim.batch_id, claim.restart) if claim is not None else None
-        return Files(
-            job=seat.job,
-            known=known,
-            claim=claim,
-            is_news=started is not None and self._told.get(seat.path) != started,
-            record=seat.record() if claim is not None else None,
-            note=note,
-            seen=note.seen if note is not None else self._seen.get(seat.path),
-            is_held=seat.runs,
-            complaint=seat.complaint,
-        )
+    def _hear(self, looks: Looks) -> None:
+        """Judge again, with Slurm's word, what the folders do not tell. Raises Unavailable."""
+        snapshot = self._cluster.snapshot(self._options.poll_floor)
+        open_ = [task for tasks in looks.values() for task in tasks if task.is_open]
+        for task in open_:
+            task.word = queue_word(task, snapshot, self._memory.since(task.seat.job))
+        hear(open_, snapshot, self._cluster, self._options)
+        self._note_seen(task for task in open_ if task.word.taken is not None)
+        self._drop(open_, snapshot)
 
-    def _ask_slurm(self, looks: Mapping[str, Sequence[_Look]]) -> None:
-        """Judge again, with Slurm's word, all whose folders do not tell. Raises Unavailable."""
-        floor = self._options.poll_floor
-        snapshot = self._cluster.snapshot(floor)
-        open_ = [look for job in looks.values() for look in job if look.needs_slurm]
-        gone = [look for look in open_ if _left(look.files, snapshot)]
-        names = {given.name for look in gone for given in _given(look.files.note)}
-        oldest = min((g.at for look in gone for g in _given(look.files.note)), default=0.0)
-        accounts = self._cluster.accounts(names, self._clock() - oldest + 3600, floor)
-        for look in open_:
-            word = self._word(look.files, snapshot)
-            told = [accounts.get(given.name) for given in _given(look.files.note)]
-            lines = [
-                line
-                for given, of in zip(_given(look.files.note), told, strict=True)
-                for line in (of or {}).get(given.key, ())
-            ]
-            account = lines[-1] if lines else None
-            done = all(of is not None for of in told)
-            word = Word(
-                word.taken, word.line, word.others, account, done, self._options.lost_after
-            )
-            look.verdict = judge(look.files, word)
-        self._drop(looks)
-
-    def _word(self, files: Files, snapshot: Snapshot) -> Word:
-        """Return what the queue says of one task, where its answer is new enough."""
-        given = _given(files.note)
-        newest = max((g.at for g in given), default=0.0)
-        if snapshot.taken <= max(newest, self._acted.get(files.job, 0.0)):
-            return Word()
-        lines = [line for g in given for line in snapshot.of(g.key)]
-        line = _choose(lines, files.claim)
-        others = tuple(other for other in lines if other is not line and other.is_live)
-        return Word(snapshot.taken, line, others)
-
-    def _write(self, looks: Iterable[_Look]) -> None:
+    def _note_seen(self, looks: Iterable[Look]) -> None:
         """Note what Slurm has to say again, where that has changed."""
-        for look in looks:
-            note, seen = look.files.note, look.verdict.seen
-            if seen == look.files.seen:
+        for task in looks:
+            note, seen = task.files.note, task.verdict.seen
+            if seen == task.files.seen:
                 continue
             if note is not None:
                 with suppress(OSError):  # it will be noted next time
-                    look.seat.write_note(note.model_copy(update={"seen": seen}), durably=False)
+                    task.seat.write_note(note.model_copy(update={"seen": seen}), durably=False)
             elif seen is not None:
-                self._seen[look.seat.path] = seen
+                self._memory.seen[task.seat.path] = seen
             else:
-                self._seen.pop(look.seat.path, None)
+                self._memory.seen.pop(task.seat.path, None)
 
-    def _reports(self, looks: Mapping[str, Sequence[_Look]]) -> dict[str, JobReport]:
+    def _drop(self, looks: Sequence[Look], snapshot: Snapshot) -> None:
+        """Cancel Slurm jobs that are not needed any more, as well as that goes."""
+        due = [key for key, told in self._leaving.items() if snapshot.taken > told]
+        left = leftovers(due, snapshot)
+        for key in set(due) - {line.key for line in left}:
+            del self._leaving[key]
+        lines = [line for line in left if line.state in WAITING]
+        lines += [line for task in looks for line in task.verdict.drop]
+        now = self._clock()
+        self._leaving |= {line.key: now for line in left}
+        self._memory.acts |= {("drop", task.seat.job): now for task in looks if task.verdict.drop}
+        with suppress(Unavailable):  # they cannot begin; the next answer of the queue tells
+            acts.scancel(self._cluster, lines)
+
+    def _reports(self, looks: Looks) -> dict[str, JobReport]:
         found: dict[str, JobReport] = {}
         for name, tasks in looks.items():
-            reports = [report for look in tasks if (report := self._report(look)) is not None]
+            reports = [report for task in tasks if (report := self._report(task)) is not None]
             if tasks and len(reports) == len(tasks):
                 found[name] = combine(reports)
         return found
 
-    def _report(self, look: _Look) -> JobReport | None:
+    def _report(self, task: Look) -> JobReport | None:
         """Return the report on one task, after its fence stands where it needs one."""
-        fence, report, claim = look.verdict.fence, look.verdict.report, look.files.claim
-        if fence is not None:
-            try:
-                if not look.seat.fence(fence, may_have_run=bool(report and report.may_have_run)):
-                    return None
-            except OSError:
-                return None
-        if claim is not None and report is not None and report.state is JobState.RUNNING:
-            self._told[look.seat.path] = claim.batch_id, claim.restart
+        fence, report = task.verdict.fence, task.verdict.report
+        if report is None or (fence is not None and not _fenced(task)):
+            return None
+        if task.start is not None and report.state is JobState.RUNNING:
+            self._memory.told[task.seat.path] = task.start
+        if report.state.is_final:
+            now = self._clock()
+            self._leaving |= {one.key: now for one in given(task.files.note)}
         return report
-
-    def _drop(self, looks: Mapping[str, Sequence[_Look]]) -> None:
-        """Cancel Slurm jobs that are not needed any more, as well as that goes."""
-        lines = [line for job in looks.values() for look in job for line in look.verdict.drop]
-        if not lines:
-            return
-        with suppress(Unavailable):  # they cannot begin; the next poll tries again
-            self._scancel(lines)
-        now = self._clock()
-        self._acted |= {
-            name: now for name, job in looks.items() if any(look.verdict.drop for look in job)
-        }
 
     # -- act
 
     def cancel(self, refs: Sequence[JobRef]) -> None:
         """Fence what has not begun, and end what Slurm has of these jobs."""
-        floor, now = self._options.poll_floor, self._clock()
-        due = [ref for ref in refs if not 0 <= now - self._acted.get(ref.name, -floor) < floor]
-        seats = [Seat(directory, ref.name) for ref in due for directory in ref.directories]
-        problems = []
-        noted: list[Note] = []
-        for seat in seats:
+        problems: list[str] = []
+        notes: list[Note] = []
+        for seat in self._due("cancel", refs):
             try:
-                noted += _stop(seat)
+                note = acts.stop(seat)
             except OSError as error:
                 problems.append(f"{seat.job}: {error}")
-        if noted:
-            snapshot = self._cluster.fresh()
-            keys = [given.key for note in noted for given in note.given]
-            self._scancel(line for key in keys for line in snapshot.of(key) if line.is_live)
-            now = self._clock()
-            self._acted |= {note.job: now for note in noted}
+            else:
+                notes += [note] if note is not None else []
+        if notes:
+            acts.scancel(self._cluster, acts.live(notes, self._cluster.fresh()))
+            self._done("cancel", notes)
         if problems:
             raise Unavailable(f"not everything could be cancelled: {'; '.join(problems)}")
 
-    def _scancel(self, lines: Iterable[Line]) -> None:
-        """End Slurm jobs. Raises Unavailable where that did not get through."""
-        for ids in _batches(line.job_id for line in lines):
-            answer = self._cluster.call(["scancel", *ids])
-            if answer.status != 0:
-                raise Unavailable(f"scancel did not get through: {answer.sentence}")
-
     def release(self, refs: Sequence[JobRef]) -> None:
-        """Release those that the queue shows as held."""
-        floor, now = self._options.poll_floor, self._clock()
-        due = [ref for ref in refs if not 0 <= now - self._acted.get(ref.name, -floor) < floor]
-        seats = [Seat(directory, ref.name) for ref in due for directory in ref.directories]
-        notes = [note for seat in seats if (note := seat.note()) is not None]
-        if not notes:
-            return
-        snapshot = self._cluster.fresh()
-        lines = [line for n in notes for g in n.given for line in snapshot.of(g.key)]
-        for ids in _batches(line.job_id for line in lines if line.state == "PENDING"):
-            answer = self._cluster.call(["scontrol", "release", ",".join(ids)])
-            if answer.status != 0:
-                raise Unavailable(f"scontrol release did not get through: {answer.sentence}")
+        """Release what the queue shows as held."""
+        try:
+            seats = self._due("release", refs)
+            notes = [note for seat in seats if (note := seat.note()) is not None]
+        except OSError as error:
+            raise Unavailable(f"a folder cannot be read: {error}") from error
+        if notes:
+            acts.release(self._cluster, acts.live(notes, self._cluster.fresh()))
+            self._done("release", notes)
+
+    def _due(self, verb: str, refs: Sequence[JobRef]) -> list[Seat]:
+        """Return the tasks of those jobs to which this was not done within the floor."""
+        after = self._clock() - self._options.poll_floor
+        done = self._memory.acts
+        due = [ref for ref in refs if done.get((verb, ref.name), float("-inf")) <= after]
+        return [Seat(directory, ref.name) for ref in due for directory in ref.directories]
+
+    def _done(self, verb: str, notes: Sequence[Note]) -> None:
         now = self._clock()
-        self._acted |= {note.job: now for note in notes}
+        self._memory.acts |= {(verb, note.job): now for note in notes}
+
+    def check(self) -> Sequence[tuple[bool, str]]:
+        """Ask the cluster for what this runner needs of it."""
+        return findings(self._cluster, self._options)
 
     def close(self) -> None:
         """Forget everything. Jobs go on."""
-        self._acted.clear()
-        self._told.clear()
-        self._seen.clear()
+        self._memory = Memory({}, {}, {})
+        self._leaving.clear()
 
 
-def _given(note: Note | None) -> tuple[Given, ...]:
-    return () if note is None else note.given
-
-
-def _left(files: Files, snapshot: Snapshot) -> bool:
-    """Whether a task was given to Slurm and is not in its queue."""
-    given = _given(files.note)
-    return bool(given) and not any(snapshot.of(g.key) for g in given)
-
-
-def _choose(lines: Sequence[Line], claim: Claim | None) -> Line | None:
-    """Return the Slurm job that is the task's: the one that claimed it, else one that may."""
-    if claim is not None and claim.batch_id:
-        return next((line for line in lines if line.job_id == claim.batch_id), None)
-    live = (line for line in lines if line.is_live)
-    return next(live, lines[-1] if lines else None)
-
-
-def _stop(seat: Seat) -> Iterator[Note]:
-    """Fence a task, or leave word that its end is wanted; yield its note where Slurm has it."""
-    note, claim = seat.note(), seat.claim()
-    if note is None or not note.given:
-        if claim is None and seat.exists():
-            seat.fence(JobState.CANCELLED)
-        return
-    if claim is None and not seat.fence(JobState.CANCELLED):
-        claim = seat.claim()
-    if claim is not None and claim.void is None:
-        if claim.job != seat.job or seat.record() is not None:
-            return
-        seat.ask_to_end()
-    yield note
-
-
-def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
-    every = list(ids)
-    for start in range(0, len(every), AT_ONCE):
-        yield every[start : start + AT_ONCE]
+def _fenced(task: Look) -> bool:
+    """Make sure that a task never starts; return False where that is not certain."""
+    fence, report = task.verdict.fence, task.verdict.report
+    assert fence is not None
+    assert report is not None
+    try:
+        return task.seat.fence(fence, may_have_run=report.may_have_run)
+    except OSError:
+        return False

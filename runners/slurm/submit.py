@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from runners import wrapper
@@ -14,14 +14,20 @@ from runners.slurm.cluster import Cluster
 from runners.slurm.note import Given, Note, Seat
 from runners.slurm.options import SlurmOptions
 
+_LATER = answers.Full("Slurm does not answer; it was not asked for this job")
 
-@dataclass(frozen=True, slots=True)
+
 class Submission:
-    """How jobs are given to one cluster."""
+    """How the jobs of one runner are given to a cluster."""
 
-    cluster: Cluster
-    options: SlurmOptions
-    clock: Callable[[], float]
+    def __init__(
+        self, cluster: Cluster, options: SlurmOptions, clock: Callable[[], float]
+    ) -> None:
+        self.cluster = cluster
+        self.options = options
+        self._clock = clock
+        self._limit: tuple[float, answers.AtLimit] | None = None
+        """When Slurm last had no room for a single job more, and what it said."""
 
     def give(self, jobs: Sequence[Job]) -> dict[str, str | RunnerError]:
         """Submit ``jobs``; return each one's id or error, by name.
@@ -34,51 +40,68 @@ class Submission:
             answered |= self._give_group(group)
             if any(type(answer) is Unavailable for answer in answered.values()):
                 break
-        later = Unavailable("Slurm does not answer; it was not asked for this job")
-        return {job.name: answered.get(job.name, later) for job in jobs}
+        return {job.name: answered.get(job.name, _LATER) for job in jobs}
 
     def _give_group(self, jobs: Sequence[Job]) -> dict[str, str | RunnerError]:
         """Submit jobs of equal needs, in arrays as large as the cluster takes."""
+        full = self._still_full()
+        if full is not None:
+            return {job.name: full for job in jobs}
         answered: dict[str, str | RunnerError] = {}
-        waiting = list(jobs)
+        waiting, most = list(jobs), self.cluster.max_array
         while waiting:
-            chunk = _chunk(waiting, self.cluster.max_array)
+            chunk = _chunk(waiting, most)
             answer = self._give_chunk(chunk)
-            size = sum(len(job.tasks) for job in chunk)
-            if isinstance(answer, answers.TooLarge) and len(chunk) > 1:
-                self.cluster.max_array = max(1, size // 2)
+            if isinstance(answer, answers.TooLarge | answers.AtLimit) and len(chunk) > 1:
+                most = max(1, sum(len(job.tasks) for job in chunk) // 2)
+                if isinstance(answer, answers.TooLarge):
+                    self.cluster.max_array = most
                 continue
             del waiting[: len(chunk)]
             answered |= _ids(chunk, answer)
             if isinstance(answer, Unavailable):
-                answered |= {job.name: _later(answer) for job in waiting}
+                later = answer if isinstance(answer, answers.Full) else _LATER
+                answered |= {job.name: later for job in waiting}
                 break
         return answered
+
+    def _still_full(self) -> answers.AtLimit | None:
+        """Return why Slurm had no room, where that was within the floor: it is not asked again."""
+        if self._limit is None or self._clock() - self._limit[0] >= self.options.poll_floor:
+            self._limit = None
+            return None
+        return self._limit[1]
 
     def _give_chunk(self, jobs: Sequence[Job]) -> str | RunnerError:
         """Submit jobs as one Slurm job; return its id, or the error of them all."""
         try:
             name = self._prepare(jobs)
-            argv = script.argv(jobs, name, self.options)
-            text = script.text(script.folder_of(jobs[0], name), self.options)
-            login = self.options.environment == "login"
-            answer = answers.read(self.cluster.call(argv, text=text, login=login))
-        except Unavailable as error:  # there is no sbatch: nothing was asked
-            answer = answers.Full(str(error))
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             return answers.Full(f"its folder cannot be made ready: {error.strerror}{place}")
+        answer = self._sbatch(jobs, name)
         if isinstance(answer, Rejected | answers.Full):
             self._withdraw(jobs)
-            if isinstance(answer, Rejected) and jobs[0].avoid:
-                return self._give_chunk([_unchoosy(job) for job in jobs])
+        if isinstance(answer, answers.AtLimit) and len(jobs) == 1:
+            self._limit = self._clock(), answer
+        if jobs[0].avoid and type(answer) is Rejected:
+            return self._give_chunk([replace(job, avoid=()) for job in jobs])
         return answer
+
+    def _sbatch(self, jobs: Sequence[Job], name: str) -> str | RunnerError:
+        argv = script.argv(jobs, name, self.options)
+        text = script.text(script.folder_of(jobs[0], name), self.options)
+        login = self.options.environment == "login"
+        try:
+            return answers.read(self.cluster.call(argv, text=text, login=login))
+        except Unavailable as error:  # there is no sbatch: nothing was asked
+            return answers.Full(str(error))
 
     def _prepare(self, jobs: Sequence[Job]) -> str:
         """Make all folders ready, and note in each where it will be found; return the name."""
         leader = jobs[0]
         note = Seat(leader.tasks[0].directory, leader.name).note()
-        name = script.array_name(leader, 1 + (len(note.given) if note else 0))
+        name = script.array_name(leader, 1 + (note.tries if note else 0))
         folder = script.folder_of(leader, name)
         tasks = [(job, task) for job in jobs for task in job.tasks]
         for job, task in tasks:
@@ -87,7 +110,7 @@ class Submission:
         _write_code(folder)
         _write_tasks(folder, tasks, self.options)
         for index, (job, task) in enumerate(tasks):
-            given = Given(name=name, index=index if len(tasks) > 1 else None, at=self.clock())
+            given = Given(name=name, index=index if len(tasks) > 1 else None, at=self._clock())
             self._note(job, task, given)
         return name
 
@@ -100,7 +123,8 @@ class Submission:
         note = seat.note() or Note(job=job.name)
         resume = self.options.on_requeue == "resume"
         fresh = {"resume": resume, "limit": job.resources.time, "seen": None}
-        note = note.model_copy(update={**fresh, "given": (*note.given, given)})
+        tries = {"tries": note.tries + 1, "given": (*note.given, given)}
+        note = note.model_copy(update={**fresh, **tries})
         seat.write_note(note, durably=True)
 
     def _withdraw(self, jobs: Sequence[Job]) -> None:
@@ -146,17 +170,6 @@ def _ids(jobs: Sequence[Job], answer: str | RunnerError) -> dict[str, str | Runn
         found[job.name] = f"{answer}_{index}"
         index += len(job.tasks)
     return found
-
-
-def _later(answer: Unavailable) -> Unavailable:
-    if isinstance(answer, answers.Full):
-        return answer
-    return answers.Full("Slurm does not answer; it was not asked for this job")
-
-
-def _unchoosy(job: Job) -> Job:
-    """Return the job without nodes to avoid: too few may be left."""
-    return Job(job.name, job.tasks, job.workdir, job.hold, job.resources)
 
 
 def _make_ready(job: Job, task: Task, limits: Limits) -> None:

@@ -13,15 +13,11 @@ from runners.base import JobReport, JobState
 from runners.folder import Claim, Record, ended
 from runners.slurm import words
 from runners.slurm.note import Note, Seen
-from runners.slurm.queue import Line
+from runners.slurm.queue import WAITING, Line
 from runners.wrapper import NOT_OURS
 
 ABSENT = "ABSENT"
 REQUEUED = "REQUEUED"
-_WAITING = frozenset(
-    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
-    | {"RESV_DEL_HOLD", "POWER_UP_NODE", "LAUNCH_FAILED"}
-)
 _NO_OUTPUT = 53
 """The signal that Slurm reports of a job whose output files could not be opened."""
 _MEMORY = re.compile(r"slurmstepd.*(exceeded .*memory limit|oom[-_ ]kill)", re.IGNORECASE)
@@ -55,6 +51,8 @@ class Word:
     """Of squeue; ``None``: the queue has no such job."""
     others: tuple[Line, ...] = ()
     """Live Slurm jobs of the same task that came of an earlier try."""
+    has_siblings: bool = False
+    """Whether squeue knows other elements of the same array."""
     account: Line | None = None
     """Of sacct, about a job that has left the queue."""
     is_accounted: bool = True
@@ -107,13 +105,15 @@ def _unclaimed(files: Files, word: Word) -> Verdict:
     line = line or word.account
     if line is not None:
         return _settled(files, word, line.state, 0.0, lambda: _never_began(files, line))
+    if word.has_siblings:
+        return _settled(files, word, ABSENT, 0.0, _withdrawn)
     wait = word.lost_after if word.is_accounted else 2 * word.lost_after
     return _settled(files, word, ABSENT, wait, lambda: _gone(files))
 
 
 def _live(files: Files, line: Line, word: Word) -> Verdict:
     """It waits, or its job script is on its way to the command."""
-    if line.state not in _WAITING:
+    if line.state not in WAITING:
         return Verdict(_running(line))
     reason = words.squeezed(line.reason)
     if reason in words.LAUNCH_FAILED:
@@ -145,11 +145,18 @@ def _gone(files: Files) -> Verdict:
     return Verdict(_lost("Slurm did not take it", ran=False))
 
 
+def _withdrawn() -> Verdict:
+    """Slurm forgets at once an element of an array that is cancelled before it starts."""
+    message = "somebody cancelled it in Slurm before it began"
+    report = JobReport(JobState.CANCELLED, message=message, may_have_run=False)
+    return Verdict(report, fence=JobState.CANCELLED)
+
+
 def _void(files: Files, claim: Claim, word: Word) -> Verdict:
     """It never starts; but a cancelled one is told of when it has left the queue."""
     line = word.line
     if claim.void is not JobState.CANCELLED:
-        drop = (line,) if line is not None and line.state in _WAITING else ()
+        drop = (line,) if line is not None and line.state in WAITING else ()
         return Verdict(_lost("it never began and never will", ran=claim.may_have_run), drop=drop)
     if files.note is not None and word.taken is None:
         return Verdict()
@@ -172,7 +179,7 @@ def _claimed(files: Files, claim: Claim, word: Word) -> Verdict:
         return running if files.is_news or files.is_held() else Verdict()
     if (claim.started_at or 0.0) > word.taken:
         return running
-    if line is not None and line.is_live and line.state not in _WAITING:
+    if line is not None and line.is_live and line.state not in WAITING:
         return running
     if line is not None and line.is_live:
         return _requeued(files, claim, line, word)
@@ -211,7 +218,7 @@ def _over(files: Files, claim: Claim, line: Line) -> Verdict:
 def _ended(files: Files, claim: Claim, record: Record, word: Word) -> Verdict:
     """It has ended. Where a signal may have ended it, Slurm may know why."""
     report, line = ended(claim, record), word.line
-    requeued = line is not None and line.state in _WAITING
+    requeued = line is not None and line.state in WAITING
     if record.ended_by == "cancel" or _is_clear(record):
         return Verdict(report, drop=(line,) if line is not None and requeued else ())
     if word.taken is None:
