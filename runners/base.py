@@ -162,6 +162,10 @@ class Runner(ABC):
     """Never more than this many unfinished jobs; ``None``: as many as wanted."""
     can_hold: ClassVar[bool] = False
     """Whether jobs can be created held, and then released."""
+    needs_command: ClassVar[bool] = True
+    """Whether there is something to run."""
+    by_people: ClassVar[bool] = False
+    """Whether people say when a job begins and how it ended; a poll never does."""
     uses_resources: ClassVar[bool] = True
     """Whether ``Job.resources`` reach the backend."""
 

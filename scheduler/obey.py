@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scheduler.advance import conclude, is_sent_back, retried
+from runners.base import JobReport, JobState
+from scheduler.advance import Measurement, conclude, is_sent_back, retried
 from scheduler.model import redefine
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Command, Criterion, Event, ExperimentState, Verdict
+from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, Reason, Trial, TrialStatus, Wish
 
 RETRIABLE = (TrialStatus.FAILED, TrialStatus.ABANDONED)
@@ -25,6 +27,9 @@ class Orders:
     paused: bool = False
     stop: Verdict | None = None
     events: list[Event] = field(default_factory=list)
+    reports: dict[int, JobReport] = field(default_factory=dict)
+    """What people say of jobs that no backend runs."""
+    measurements: dict[int, Measurement] = field(default_factory=dict)
 
 
 def due(state: ExperimentState, commands: tuple[Command, ...]) -> tuple[Command, ...]:
@@ -44,6 +49,8 @@ def obey(state: ExperimentState, commands: Iterable[Command], now: float) -> Ord
     for command in commands:
         if command.verb in _OF_EXPERIMENT:
             _OF_EXPERIMENT[command.verb](orders, command, now)
+        elif command.verb in _OF_JOB and command.trial is not None:
+            _report(orders, command, now)
         elif command.trial is not None and command.verb in _OF_TRIAL:
             trial = orders.trials.get(command.trial.index, command.trial)
             after = _OF_TRIAL[command.verb](trial, command, now)
@@ -103,6 +110,37 @@ def _add_arm(orders: Orders, command: Command, now: float) -> None:
     orders.created += 1
 
 
+def _report(orders: Orders, command: Command, now: float) -> None:
+    """Take what a person says of an external job for what a backend would say.
+
+    It counts for the attempt that it was said of, while that is pending.
+    """
+    assert command.trial is not None
+    trial = orders.trials.get(command.trial.index, command.trial)
+    attempt = command.payload.get("attempt")
+    said = orders.reports.get(trial.index)
+    over = trial.ended_at is not None or (said is not None and said.state.is_final)
+    if not trial.status.is_pending or trial.attempt != attempt or over:
+        why = f"attempt {attempt} of trial {trial.index} is not pending any more"
+        orders.events.append(
+            Event(now, "command_refused", f"{command.verb}: {why}", trial.index, trial.attempt)
+        )
+        return
+    orders.reports[trial.index] = _OF_JOB[command.verb](command)
+    observations = _observations(trial, _mapping(command.payload, "data"))
+    if observations:
+        orders.measurements[trial.index] = Measurement(observations)
+
+
+def _observations(trial: Trial, data: Mapping[str, Any]) -> tuple[Observation, ...]:
+    """Return arm -> metric -> [mean, standard error] as observations."""
+    return tuple(
+        Observation(trial.index, trial.attempt, arm, metric, mean, sem)
+        for arm, metrics in data.items()
+        for metric, (mean, sem) in metrics.items()
+    )
+
+
 def _is_open(orders: Orders) -> None:
     if orders.stop is not None:
         raise ValueError(f"the experiment is ending, stopped by {orders.stop.criterion}")
@@ -134,6 +172,13 @@ _OF_EXPERIMENT: Mapping[str, Callable[[Orders, Command, float], None]] = {
     "unpause": _pause,
     "set": _set,
     "add-arm": _add_arm,
+}
+_OF_JOB: Mapping[str, Callable[[Command], JobReport]] = {
+    "begin": lambda _: JobReport(JobState.RUNNING),
+    "complete": lambda _: JobReport(JobState.SUCCEEDED, exit_code=0),
+    "fail": lambda command: JobReport(
+        JobState.FAILED, reason=Reason.EXIT_CODE, message=command.reason or "said by a person"
+    ),
 }
 _OF_TRIAL: Mapping[str, Callable[[Trial, Command, float], Trial]] = {
     "abandon": _abandon,

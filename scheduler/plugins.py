@@ -11,7 +11,7 @@ RUNNERS = "schedd.runners"
 METRICS = "schedd.metrics"
 GENERATORS = "schedd.generators"
 _WORDS = {RUNNERS: "runner", METRICS: "metric fetcher", GENERATORS: "generator"}
-_LATER = {RUNNERS: ("kubernetes", "external")}
+_LATER = {RUNNERS: ("kubernetes",)}
 
 
 class RegistryError(LookupError):

@@ -62,6 +62,11 @@ def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
     seen = replace(seen, commands=due(state, seen.commands))
     orders = obey(state, seen.commands, now)
     before, trials = state, orders.trials
+    seen = replace(
+        seen,
+        reports={**seen.reports, **orders.reports},
+        measurements={**seen.measurements, **orders.measurements},
+    )
     stop = orders.stop
     state = replace(before, definition=orders.definition, paused=orders.paused and not stop)
     for index, trial in trials.items():

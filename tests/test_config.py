@@ -158,8 +158,6 @@ REPLACED = [
      "'{params.x}' in quotes, for braces begin a mapping"),
     ("t.py", "'{params.xx}'", "7:28: {params.xx} is not a placeholder; did you mean 'params.x'?"),
     ("t.py", "'{x}'", "7:28: {x} is not a placeholder; did you mean {params.x}?"),
-    ("{command", "{type: external, command", "7:16: the runner 'external' is not implemented yet; "
-     "there is local, slurm"),
     ("{command", "{resources: {cpus: 2}, command", "7:21: the runner 'local' reserves no "
      "resources; remove them"),
     ("{command", "{resources: {cpu: 2}, command", "7:22: there is no key 'cpu' in "

@@ -36,6 +36,9 @@ VERBS = {
     "abandon": ("scheduler.cli.control", "Give up a trial."),
     "release": ("scheduler.cli.control", "Let a trial start whose job is held."),
     "retry": ("scheduler.cli.control", "Send a failed or abandoned trial back for a new attempt."),
+    "next": ("scheduler.cli.external", "Take the next trial of an external experiment."),
+    "complete": ("scheduler.cli.external", "Report the result of an external trial."),
+    "fail": ("scheduler.cli.external", "Report that an external trial has failed."),
     "record": ("scheduler.cli.record", "Inside a trial: record values of metrics."),
     "doctor": ("scheduler.cli.doctor", "Check this machine, and say what will work."),
 }

@@ -97,7 +97,7 @@ def add_arm(parameters: str, arm: str | None, name: str | None, storage: str | N
     """
     store, experiment = _running(storage, name)
     definition, state = experiment.definition, store.peek(experiment)
-    values = _mapping(parameters)
+    values = mapping(parameters)
     try:
         definition.admit(values)
     except ValueError as error:
@@ -177,7 +177,8 @@ def _parsed(text: str) -> tuple[str, Any]:
     return key, _yaml(value)
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def mapping(text: str) -> dict[str, Any]:
+    """Return what JSON or YAML text maps. Raises Refused where it is no mapping."""
     value = _yaml(text)
     if not isinstance(value, dict):
         raise Refused(f"{text!r} is not a mapping of parameters, for example '{{\"lr\": 0.1}}'")

@@ -135,7 +135,6 @@ NOT_YET = frozenset(
         "failures.log_policies",
         "runner.shell",
         "runner.kubernetes",
-        "runner.external",
         "schedule",
     }
 )

@@ -144,6 +144,11 @@ def _unable(runner: RunnerSpec, find: Callable[[str], type[Runner]]) -> Iterator
         kind = find(runner.type)
     except LookupError:
         return  # told already
+    if kind.needs_command and not runner.command:
+        if "command" in runner.model_fields_set:
+            yield Finding(("runner", "command"), "runner.command must not be empty")
+        else:
+            yield Finding(("runner",), "runner lacks the key 'command'")
     if runner.staging_required and not kind.can_hold:
         text = f"the runner {runner.type!r} cannot hold jobs; remove staging_required"
         yield Finding(("runner", "staging_required"), text)

@@ -141,7 +141,7 @@ class RunnerSpec(Model):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     type: str = "local"
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[str, ...] = ()
     """An argument list, never a shell line; ``{params.x}``, ``{trial_dir}`` ... are filled in."""
     workdir: str | None = None
     """Where the command starts; default: the folder of the YAML file."""

@@ -2,9 +2,10 @@
 
 import json
 
-from sqlalchemy import Connection, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, String, bindparam, cast, exists, insert, select, update
 
 from scheduler.model.experiment import Ask, Command, ExperimentStatus, Verdict
+from scheduler.model.trial import TrialStatus
 from scheduler.storage import rows, schema
 from scheduler.storage.state import trials_at
 
@@ -18,6 +19,9 @@ _COMMANDS = (
     )
     .order_by(schema.command.c.id)
 )
+
+
+BEGIN = "begin"
 
 
 def waiting(connection: Connection, experiment_id: int) -> tuple[Command, ...]:
@@ -44,6 +48,44 @@ def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> No
         "payload": rows.to_json(dict(ask.payload)),
     }
     connection.execute(insert(schema.command), values)
+
+
+def begin(connection: Connection, experiment_id: int, now: float) -> int | None:
+    """Hand out the first trial that waits for somebody: note that it begins, and return its index.
+
+    ``None`` where none waits. Of two that ask at once, in transactions of their own, one gets it:
+    an attempt begins once.
+    """
+    t, c = schema.trial.c, schema.command.c
+    begun = exists().where(
+        c.experiment_id == experiment_id,
+        c.verb == BEGIN,
+        c.trial_index == t.index,
+        c.reason == cast(t.attempt, String),
+    )
+    waits = (
+        select(t.index, t.attempt)
+        .where(
+            t.experiment_id == experiment_id,
+            t.status == TrialStatus.STAGED.value,
+            t.job_id.is_not(None),
+            t.wish.is_(None),
+            ~begun,
+        )
+        .order_by(t.index)
+        .limit(1)
+    )
+    # On PostgreSQL, whose transactions do not exclude each other, one takes its turn here.
+    e = schema.experiment.c
+    connection.execute(select(e.id).where(e.id == experiment_id).with_for_update())
+    found = connection.execute(waits).mappings().first()
+    if found is None:
+        return None
+    attempt = {"attempt": found["attempt"]}
+    note(
+        connection, experiment_id, Ask(BEGIN, found["index"], str(found["attempt"]), attempt), now
+    )
+    return int(found["index"])
 
 
 def retry_wanted(connection: Connection, experiment_id: int) -> bool:

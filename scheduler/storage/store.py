@@ -193,6 +193,11 @@ class Store:
         with self.writing() as connection:
             commands.note(connection, experiment_id, ask, now)
 
+    def begin(self, experiment_id: int, now: float) -> int | None:
+        """Hand out the first trial that waits for somebody; ``None`` where none does."""
+        with self.writing() as connection:
+            return commands.begin(connection, experiment_id, now)
+
     # -- what generators learn from
 
     def arms(self, experiment_id: int, skip: int = 0) -> Arms:
