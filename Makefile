@@ -8,10 +8,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench sweep sim fix clean
+.PHONY: help run test check bench sweep sim test-kubernetes fix clean
 
 help: ## print the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ sim: $(VENV)/.test ## the simulation, with 20 000 histories
 
 sweep: $(VENV)/.test ## kill the real thing at every system call, twice too (an hour)
 	pytest -m sweep
+
+test-kubernetes: $(VENV)/.test ## test against the cluster that KUBECONFIG names
+	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster's configuration"; exit 2; }
+	pytest -m kubernetes
 
 bench: $(VENV)/.test ## speed, side by side with the peers, in a venv of their own
 	python tests/benchmarks/run.py

@@ -81,6 +81,13 @@ def _default_pod(spec: dict) -> None:
         container.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
 
 
+VOLUMES = {
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim",
+    "projected", "secret",
+}  # fmt: skip
+"""What the restricted Pod Security Standard lets a pod mount."""
+
+
 def restricted_violations(spec: dict) -> list[str]:
     """Return how a pod breaks the restricted Pod Security Standard."""
     found = []
@@ -102,17 +109,8 @@ def restricted_violations(spec: dict) -> list[str]:
             found.append(f"seccompProfile (pod or {what} must set type RuntimeDefault)")
     if any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
         found.append("host namespaces")
-    allowed = {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-    for volume in spec.get("volumes") or ():
-        if not allowed & {k for k, v in volume.items() if v is not None}:
-            found.append(f'restricted volume types (volume "{volume["name"]}")')
-    return found
+    return found + [
+        f'restricted volume types (volume "{volume["name"]}")'
+        for volume in spec.get("volumes") or ()
+        if not VOLUMES & {k for k, v in volume.items() if v is not None}
+    ]

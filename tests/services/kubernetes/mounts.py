@@ -5,7 +5,6 @@ folder, the local folder behind it stands instead.
 """
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -43,9 +42,9 @@ class Mounts:
                     return "ContainerCreating", missing
         for container in self.pod["spec"]["containers"]:
             env, _ = self.environment(container)
-            self._mounted[container["name"]] = [
-                self._mount(mount, env) for mount in container.get("volumeMounts") or ()
-            ]
+            mounted = [self._mount(mount, env) for mount in container.get("volumeMounts") or ()]
+            self._mounted[container["name"]] = mounted
+            _nest(mounted)
         return None
 
     def _mount(self, mount: dict, env: dict[str, str]) -> tuple[str, Path]:
@@ -135,12 +134,28 @@ class Mounts:
         message = container["terminationMessagePath"]
         if not any(message.startswith(f"{at}/") for at, _ in pairs):
             pairs.append((message, self.root / "messages" / container["name"]))
-        pairs = [(at, place) for at, place in pairs if at != str(place) and not os.path.isdir(at)]
+        pairs = [(at, place) for at, place in pairs if at != str(place) and at not in SCRATCH]
         for at, place in sorted(pairs, key=lambda pair: -len(pair[0])):
             text = re.sub(
                 rf"(?<![\w.-]){re.escape(at)}(?![\w.-])", lambda _, p=place: str(p), text
             )
         return text
+
+
+SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where an empty volume needs no folder of its own: nothing of interest is left there."""
+
+
+def _nest(mounted: list[tuple[str, Path]]) -> None:
+    """Let what is mounted within another mount be found there."""
+    for at, place in mounted:
+        outer = [(a, p) for a, p in mounted if at.startswith(f"{a}/")]
+        if outer:
+            above, root = max(outer, key=lambda pair: len(pair[0]))
+            link = root / at[len(above) + 1 :]
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(place)
 
 
 def _texts(found: dict) -> dict[str, str]:
