@@ -356,16 +356,17 @@ class RunnerContract:
         with closing(make_runner()) as runner:
             if not runner.can_hold:
                 return
-            deploy(runner, first, second)
+            ids = deploy(runner, first, second)
+        refs = [ref_to(job, ids[job.name]) for job in (first, second)]
         with closing(make_runner()) as runner:
             for job in (first, second):
                 wait_for(runner, job, lambda report: report.state is JobState.HELD)
-            runner.cancel([ref_to(first)])
+            runner.cancel(refs[:1])
             for _ in range(2):
-                runner.release([ref_to(second)])
+                runner.release(refs[1:])
             assert wait_for(runner, first, seconds=self.seconds).state is JobState.CANCELLED
             assert wait_for(runner, second, seconds=self.seconds).state is JobState.SUCCEEDED
-            runner.release([ref_to(first), ref_to(second)])
+            runner.release(refs)
             assert wait_for(runner, first).state is JobState.CANCELLED
         assert (self.runs(first), self.runs(second)) == ([0], [1])
 

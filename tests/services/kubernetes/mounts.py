@@ -1,7 +1,7 @@
 """Volumes and environment of a pod whose containers are processes of this machine.
 
-There is no other root: where a path of a mount occurs in a command, a variable or the working
-folder, the local folder behind it stands instead.
+There is no other root: where a path of a mount occurs in a command, a variable, the working folder
+or a mounted text, the local folder behind it stands instead.
 """
 
 import base64
@@ -23,6 +23,7 @@ class Mounts:
         self.store, self.pod, self.root = store, pod, root
         self._places: dict[str, Path] = {}
         self._mounted: dict[str, list[tuple[str, Path]]] = {}
+        self._written: dict[Path, str] = {}
 
     def prepare(self) -> Fault:
         """Make the volumes; return what is missing."""
@@ -45,6 +46,8 @@ class Mounts:
             mounted = [self._mount(mount, env) for mount in container.get("volumeMounts") or ()]
             self._mounted[container["name"]] = mounted
             _nest(mounted)
+        for path, text in self._written.items():
+            path.write_text(self.local(self.pod["spec"]["containers"][0], text))
         return None
 
     def _mount(self, mount: dict, env: dict[str, str]) -> tuple[str, Path]:
@@ -72,10 +75,15 @@ class Mounts:
             data = _texts(found)
             chosen = wanted.get("items") or [{"key": k, "path": k} for k in data]
             for item in chosen:
-                _write(place / item["path"], data[item["key"]])
+                self._write(place / item["path"], data[item["key"]])
         for item in (source.get("downwardAPI") or {}).get("items") or ():
-            _write(place / item["path"], self._field(item.get("fieldRef") or {}))
+            self._write(place / item["path"], self._field(item.get("fieldRef") or {}))
         return ""
+
+    def _write(self, path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self._written[path] = text
 
     def environment(self, container: dict) -> tuple[dict[str, str], Fault]:
         """Return a container's variables, and what is missing of them."""
@@ -129,17 +137,17 @@ class Mounts:
         return self.root / "messages" / container["name"]
 
     def local(self, container: dict, text: str) -> str:
-        """Return ``text`` with paths of mounts replaced by local ones, longest first."""
-        pairs = [(at, place) for at, place in self._mounted.get(container["name"], ())]
+        """Return ``text`` with paths of mounts replaced by local ones, the longest that fits."""
+        places = dict(self._mounted.get(container["name"], ()))
         message = container["terminationMessagePath"]
-        if not any(message.startswith(f"{at}/") for at, _ in pairs):
-            pairs.append((message, self.root / "messages" / container["name"]))
-        pairs = [(at, place) for at, place in pairs if at != str(place) and at not in SCRATCH]
-        for at, place in sorted(pairs, key=lambda pair: -len(pair[0])):
-            text = re.sub(
-                rf"(?<![\w.-]){re.escape(at)}(?![\w.-])", lambda _, p=place: str(p), text
-            )
-        return text
+        if not any(message.startswith(f"{at}/") for at in places):
+            places[message] = self.root / "messages" / container["name"]
+        moved = [a for a, place in places.items() if a != str(place) and a not in SCRATCH]
+        if not moved:
+            return text
+        words = "|".join(re.escape(at) for at in sorted(moved, key=len, reverse=True))
+        pattern = rf"(?<![\w.-])({words})(?![\w.-])"
+        return re.sub(pattern, lambda match: str(places[match[1]]), text)
 
 
 SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
@@ -169,8 +177,3 @@ def _texts(found: dict) -> dict[str, str]:
 
 def _no_config(resource: str, name: str) -> tuple[str, str]:
     return "CreateContainerConfigError", f'{resource.removesuffix("s")} "{name}" not found'
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
