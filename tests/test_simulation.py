@@ -55,6 +55,7 @@ def test_a_history_without_faults_ends_by_itself(seed):
 SCENARIOS = {
     "one by one": {"trials": {"total_trials": 4, "max_pending_trials": 1}},
     "side by side": {"trials": {"total_trials": 5, "max_pending_trials": 3}},
+    "in two phases": {"trials": {"total_trials": 4, "max_pending_trials": 2}},
     "in batches": {
         "trials": {"total_trials": 3, "batch_size": 2, "replicates": 2},
         "status_quo": {"parameters": {"x": 0.0}},
@@ -75,7 +76,9 @@ def scenario(name, *crash_at):
     }
     made = ExperimentDefinition.model_validate(definition)
     without = frozenset(FAULTS)
-    return History(7, without=without, crash_at=frozenset(crash_at), definition=made).play()
+    history = History(7, without=without, crash_at=frozenset(crash_at), definition=made)
+    history.backend.two_phases = history.backend.names_ids = name == "in two phases"
+    return history.play()
 
 
 def crashed(name, *points):

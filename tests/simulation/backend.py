@@ -49,6 +49,8 @@ class SimulatedJob:
     fate: str
     requeues: int
     visible_at: float
+    waits: bool = False
+    """Whether it is not to start before its id is stored."""
     state: JobState = S.QUEUED
     ends_at: float = 0.0
     started_at: float | None = None
@@ -58,11 +60,20 @@ class SimulatedJob:
 
 
 class Backend:
-    """All jobs there ever were. ``allowed`` is asked before one is made."""
+    """All jobs there ever were.
 
-    def __init__(self, chance: Chance, allowed: Callable[[int, int], str] = lambda *_: "") -> None:
+    ``allowed`` is asked before one is made; ``stored_id`` tells which id of an attempt is stored.
+    """
+
+    def __init__(
+        self,
+        chance: Chance,
+        allowed: Callable[[int, int], str] = lambda *_: "",
+        stored_id: Callable[[int, int], str | None] = lambda *_: None,
+    ) -> None:
         self.chance = chance
         self.allowed = allowed
+        self.stored_id = stored_id
         self.jobs: dict[str, SimulatedJob] = {}
         self.bodies: Counter[tuple[int, int]] = Counter()
         self.rejected: set[tuple[int, int]] = set()
@@ -72,7 +83,9 @@ class Backend:
         """By folder: job, when the metric can be read, what it is, its value."""
         self.skew = chance.rng.choice((0.0, 0.0, -3.15e8, 3.15e8))
         """How far the backend's clock is off."""
-        self.names_ids = chance.rng.random() < 0.8
+        self.two_phases = chance.of("two phases").random() < 0.5
+        """Whether a job starts only when its id is known to be stored."""
+        self.names_ids = chance.rng.random() < 0.8 or self.two_phases
         self.max_jobs: int | None = None
         self.poll_floor = 0.0
 
@@ -117,10 +130,21 @@ class Backend:
             fate=fate,
             requeues=2 if chance.strikes("requeued") else 0,
             visible_at=now + 60.0 if late else now,
+            waits=self.two_phases,
         )
         if chance.strikes("ack_then_forget"):
             made.state = S.LOST
         return made
+
+    def start(self, name: str, job_id: str | None) -> None:
+        """Let a job start whose id is stored, if it is that job and waits for this."""
+        job = self.jobs.get(name)
+        if job is None or job.job_id != job_id or not job.waits:
+            return
+        if self.stored_id(job.trial, job.attempt) != job_id:
+            raise Violation(f"{name} is to start although its id is not stored")
+        job.waits = False
+        job.starts_at = max(job.starts_at, self.chance.now)
 
     def progress(self) -> None:
         """Let time have its effect on all jobs."""
@@ -129,7 +153,8 @@ class Backend:
                 pass
 
     def _moved(self, job: SimulatedJob, now: float) -> bool:
-        due = job.starts_at if job.state is S.QUEUED else job.ends_at
+        waits = float("inf") if job.waits else job.starts_at
+        due = waits if job.state is S.QUEUED else job.ends_at
         if job.cancel_at <= now and job.cancel_at <= due:
             job.state = S.CANCELLED
             job.ends_at = job.cancel_at
@@ -239,6 +264,17 @@ class SimulatedRunner(Runner):
         old, job.old = job.old, self.backend.report(job)
         stale = old is not None and not old.state.is_final and self.chance.strikes("poll_stale")
         return old if stale else job.old
+
+    def stored(self, refs: Sequence[JobRef]) -> None:
+        """Let jobs start, all or some of them, and say so, or not."""
+        self.chance.point()
+        for ref in refs:
+            if self.chance.strikes("stored_fails"):
+                raise Unavailable("no answer")
+            self.backend.start(ref.name, ref.job_id)
+        if self.chance.strikes("stored_answer_lost"):
+            raise Unavailable("timed out")
+        self.chance.point()
 
     def cancel(self, refs: Sequence[JobRef]) -> None:
         """End jobs: now, later, or only seemingly."""

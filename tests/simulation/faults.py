@@ -13,6 +13,8 @@ FAULTS = (
     "submit_rejected",
     "submit_breaks",
     "submit_unanswered",
+    "stored_fails",
+    "stored_answer_lost",
     "ack_then_forget",
     "poll_fails",
     "poll_omits",

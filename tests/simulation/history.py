@@ -52,7 +52,7 @@ class History:
 
     def __post_init__(self) -> None:
         self.chance = Chance(self.seed, self.without, self.crash_at)
-        self.backend = Backend(self.chance, self._forbidden)
+        self.backend = Backend(self.chance, self._forbidden, self._stored_id)
         self.invariants = Invariants(self.backend)
         definition = self.definition or definition_of(self.chance)
         self.store: MemoryStore = seeded(definition, first_trials(definition))
@@ -168,6 +168,10 @@ class History:
             return "nothing of this attempt was stored"
         staged = trial.status is TrialStatus.STAGED
         return "" if staged else f"its trial is {trial.status}"
+
+    def _stored_id(self, index: int, attempt: int) -> str | None:
+        trial = self.store.trials.get(index)
+        return trial.job_id if trial is not None and trial.attempt == attempt else None
 
     # -- people and processes
 

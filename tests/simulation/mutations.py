@@ -111,6 +111,50 @@ def _adopts_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Backend, "poll", forgetful)
 
 
+def _tells_before_it_stores(patch: pytest.MonkeyPatch) -> None:
+    """The backend hears that an id is stored as soon as it is answered."""
+    submit = Backend.submit
+
+    def hasty(self, trials, now):
+        submit(self, trials, now)
+        answers = self.answers({t.index: t for t in trials})
+        known = {t.index: t.having(job_id=answers[t.index]) for t in trials if t.index in answers}
+        self.tell_stored({i: t for i, t in known.items() if isinstance(t.job_id, str)}, now)
+
+    patch.setattr(Backend, "submit", hasty)
+
+
+def _tells_once_what_did_not_get_through(patch: pytest.MonkeyPatch) -> None:
+    """What the backend could not do when it was told that an id is stored is not asked again."""
+    tell = Backend.tell_stored
+
+    def careless(self, active, now):
+        tell(self, active, now)
+        self._told_stored |= {self._name(t) for t in active.values() if t.job_id is not None}
+
+    patch.setattr(Backend, "tell_stored", careless)
+
+
+def _tells_what_this_process_stored(patch: pytest.MonkeyPatch) -> None:
+    """A new process does not tell the backend of ids that an earlier one has stored."""
+    init = Backend.__init__
+
+    def forgetful(self, *given):
+        init(self, *given)
+        self._first = True
+
+    tell = Backend.tell_stored
+
+    def partial(self, active, now):
+        if self._first:
+            self._told_stored = frozenset(self._name(t) for t in active.values() if t.job_id)
+            self._first = False
+        tell(self, active, now)
+
+    patch.setattr(Backend, "__init__", forgetful)
+    patch.setattr(Backend, "tell_stored", partial)
+
+
 def _names_without_attempt(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(jobs, "job_name", lambda trial, token: f"schedd-{token[:8]}-t{trial.index}")
 
@@ -179,6 +223,9 @@ PATCHES = {
         _takes_silence_for_loss,
         _takes_failure_for_loss,
         _adopts_nothing,
+        _tells_before_it_stores,
+        _tells_once_what_did_not_get_through,
+        _tells_what_this_process_stored,
         _names_without_attempt,
         _unanswered_is_a_new_attempt,
         _gives_up_at_once,

@@ -35,7 +35,7 @@ class FakeCluster:
         self.api = Api(self.store, self.kubelet, self.jobs)
         self.lock, self.settle = self.api.lock, self.api.settle
         self.closing = Event()
-        self.front = Front(self.api.handle)
+        self.front = Front(self.api.handle, self.now)
         self.kubeconfig = folder / "kubeconfig"
         self.store.create("namespaces", "", {"metadata": {"name": NAMESPACE}})
         self.runtime.changed, self.runtime.now = self._changed, self.now

@@ -43,8 +43,8 @@ def parse(method: str, target: str) -> Request:
 class Front:
     """Listens on a port of this machine, and keeps a record of what was asked."""
 
-    def __init__(self, handle: Handle) -> None:
-        self.handle = handle
+    def __init__(self, handle: Handle, now: Callable[[], float]) -> None:
+        self.handle, self.now = handle, now
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.broken: list[Exception] = []
@@ -112,6 +112,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name in the base
         """Keep quiet."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Tell the cluster's time, as its Date header does."""
+        return super().date_time_string(int(self.server_front.now()))
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
