@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -150,6 +150,18 @@ class RunnerOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    same_disk: ClassVar[bool] = True
+    """Whether jobs see this machine's folders; else ``Job.workdir`` is one where they run."""
+
+    @classmethod
+    def located(cls, section: Any, folder: Path) -> Any:  # noqa: ARG003  # for subclasses
+        """Return a section, not validated yet, that no longer depends on its file's ``folder``.
+
+        Files that it names are read, or their paths made absolute. Raises ValueError with a
+        sentence where one cannot be read.
+        """
+        return section
+
 
 class Runner(ABC):
     """A backend. Calls come from one thread; each must end within its own time limits."""
@@ -220,6 +232,12 @@ class Runner(ABC):
         ``can_hold``.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot hold jobs")
+
+    def examine(self, job: Job) -> None:  # noqa: B027  # most backends cannot say
+        """Ask the backend, without a trace, whether it would take ``job``.
+
+        Raises :class:`Rejected` where it would not, and :class:`Unavailable`.
+        """
 
     def check(self) -> Sequence[tuple[bool, str]]:
         """For ``schedd doctor``: (works, one sentence) for each thing the runner needs."""

@@ -134,7 +134,6 @@ NOT_YET = frozenset(
         "stopping_criteria.max_cost",
         "failures.log_policies",
         "runner.shell",
-        "runner.kubernetes",
         "schedule",
     }
 )

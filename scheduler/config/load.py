@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from runners.base import NO_RESOURCES, Runner
+from runners.base import NO_RESOURCES, Runner, RunnerOptions
 from scheduler import jobs
 from scheduler.config.errors import ConfigError, Mistake
 from scheduler.config.feasible import conflict
@@ -68,30 +68,60 @@ def load_text(
 def _definition(
     document: Document, name: str, folder: Path | None, plugins: Plugins | None
 ) -> ExperimentDefinition:
+    found: list[Finding] = []
     if folder is not None:
-        _resolve_folders(document.data, folder)
+        found += _resolve_folders(document.data, folder, plugins)
     try:
         definition = ExperimentDefinition.model_validate(document.data)
     except ValidationError as error:
-        found = list(findings(error, document.data, ExperimentDefinition))
+        found += findings(error, document.data, ExperimentDefinition)
     else:
-        found = list(_further(definition, document.data, plugins))
+        found = found or list(_further(definition, document.data, plugins))
         if not found:
             return definition
     raise ConfigError(*_located(found, document, name)) from None
 
 
-def _resolve_folders(data: Any, folder: Path) -> None:
-    """Make the paths of the file absolute; ``runner.workdir`` is its folder by default."""
+def _resolve_folders(data: Any, folder: Path, plugins: Plugins | None) -> Iterator[Finding]:
+    """Make the paths of the file absolute; yield what stands in the way.
+
+    ``runner.workdir`` is its folder by default where jobs see this machine's folders, and else
+    it is theirs, and left alone.
+    """
     data = data if isinstance(data, dict) else {}
     runner, sources = data.get("runner"), data.get("warm_start")
     places = [(source, "csv") for source in (sources if isinstance(sources, list) else [])]
     if isinstance(runner, dict):
-        runner.setdefault("workdir", str(folder))
-        places += [(runner, "workdir"), (runner, "trials_dir")]
+        options = _options_of(runner, plugins)
+        if options.same_disk:
+            runner.setdefault("workdir", str(folder))
+            places += [(runner, "workdir")]
+        places += [(runner, "trials_dir")]
+        yield from _locate(runner, options, folder)
     for mapping, key in places:
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
             mapping[key] = os.path.normpath(folder / Path(mapping[key]).expanduser())
+
+
+def _options_of(runner: dict[str, Any], plugins: Plugins | None) -> type[RunnerOptions]:
+    """Return the model of the runner's own section; the base of all where none is found."""
+    try:
+        kind = plugins and plugins.runner_class(str(runner.get("type", "local")))
+    except LookupError:  # told where the definition is checked as a whole
+        kind = None
+    return kind.Options if kind else RunnerOptions
+
+
+def _locate(
+    runner: dict[str, Any], options: type[RunnerOptions], folder: Path
+) -> Iterator[Finding]:
+    """Let the runner's own section no longer depend on the folder of the file."""
+    name = str(runner.get("type", "local"))
+    if isinstance(runner.get(name), dict):
+        try:
+            runner[name] = options.located(runner[name], folder)
+        except ValueError as error:
+            yield Finding(("runner", name), str(error))
 
 
 def _further(

@@ -1,0 +1,1 @@
+"""The parts of the runner ``kubernetes``, one subject to a module."""

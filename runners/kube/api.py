@@ -1,0 +1,274 @@
+"""Requests to a Kubernetes API server: the official client's credentials, and plain JSON.
+
+The client's own methods are not used: they lack parts of the API that are needed here, and what
+they are called changes. It is imported only when a request is made.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from runners.base import Unavailable
+
+INSTALL = 'install the client of Kubernetes: pip install "schedd[kubernetes]"'
+_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_AGAIN = (0.2, 0.8)
+"""Seconds before a read is asked again, where that may help."""
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_CHUNK = 1 << 20
+_BROKEN_CLIENT = "36.0.0"
+"""This release of the client sends no credentials."""
+
+
+class Refusal(Exception):
+    """The server said no; the message is its own sentence."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may be granted later."""
+        text = str(self).lower()
+        quota = self.status == 403 and "exceeded quota" in text
+        races = self.status == 409 and self.reason != "AlreadyExists"
+        return self.status in _TRANSIENT or self.status == 401 or quota or races
+
+
+class NotThere(Refusal):
+    """The server states that there is no such object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server answered to a granted request."""
+
+    body: bytes
+    now: float
+    """The server's time, seconds since the epoch."""
+    warnings: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return the object. Raises Unavailable where it is none: somebody else has answered."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise Unavailable("what answers in place of Kubernetes does not speak JSON")
+        return found
+
+
+class Api:
+    """One cluster and namespace, as one user sees them."""
+
+    def __init__(
+        self,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        timeout: float = 15.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Do no I/O."""
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._namespace = namespace
+        self._timeout = timeout
+        self._sleep = sleep
+        self._client: Any = None
+        self._current_context: str | None = None
+
+    @property
+    def current_context(self) -> str | None:
+        """The kubeconfig's current context, where it is the one in use and none was named."""
+        self._connect()
+        return self._current_context
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that is meant. Raises Unavailable where no configuration is found."""
+        self._connect()
+        assert self._namespace is not None
+        return self._namespace
+
+    @property
+    def server(self) -> str:
+        """The server's address, for messages."""
+        return str(self._connect().configuration.host)
+
+    def jobs(self, name: str = "") -> str:
+        """Return the path of the Jobs, or of one."""
+        return f"/apis/batch/v1/namespaces/{self.namespace}/jobs" + (f"/{name}" if name else "")
+
+    def core(self, kind: str) -> str:
+        """Return the path of a kind of the core group."""
+        return f"/api/v1/namespaces/{self.namespace}/{kind}"
+
+    def get(self, path: str, **query: str) -> Answer:
+        """Read, again after a moment where the server is busy; raises as :meth:`request` does."""
+        for pause in _AGAIN:
+            try:
+                return self.request("GET", path, query)
+            except Refusal as refusal:
+                if refusal.status not in _TRANSIENT:
+                    raise
+            self._sleep(pause)
+        return self.request("GET", path, query)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content: str = "application/json",
+    ) -> Answer:
+        """Ask once, or twice where credentials had expired.
+
+        Raises Refusal (NotThere for an object that does not exist) where the server says no, and
+        Unavailable where it does not answer.
+        """
+        try:
+            return self._request(method, path, query, body, content)
+        except Refusal as refusal:
+            if refusal.status != 401:
+                raise
+        self.close()
+        return self._request(method, path, query, body, content)
+
+    def close(self) -> None:
+        """Close the connections; the next request reads the configuration anew."""
+        if self._client is not None:
+            self._client.rest_client.pool_manager.clear()
+        self._client = None
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: object, content: str
+    ) -> Answer:
+        import urllib3
+
+        client = self._connect()
+        address = client.configuration.host + path + ("?" + urlencode(query) if query else "")
+        headers = {"Accept": "application/json, */*", "Content-Type": content}
+        try:
+            answer = client.rest_client.pool_manager.request(
+                method,
+                address,
+                headers={**headers, **_credentials(client)},
+                body=None if body is None else json.dumps(body),
+                timeout=urllib3.Timeout(self._timeout),
+                retries=False,
+                preload_content=False,
+            )
+            data = self._whole(answer)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(_silence(client.configuration.host, error)) from None
+        if not 200 <= answer.status <= 299:
+            raise _refusal(answer.status, data)
+        now = _date(answer.headers.get("Date"))
+        return Answer(data, now, tuple(answer.headers.getlist("Warning")))
+
+    def _whole(self, answer: Any) -> bytes:
+        """Return the body. Raises TimeoutError where it trickles: each byte may be in time."""
+        end = time.monotonic() + 2 * self._timeout
+        chunks = []
+        try:
+            while chunk := answer.read1(_CHUNK):
+                chunks.append(chunk)
+                if time.monotonic() > end:
+                    answer.close()
+                    raise TimeoutError("its answer takes too long")
+        finally:
+            answer.release_conn()
+        return b"".join(chunks)
+
+    def _connect(self) -> Any:
+        if self._client is None:
+            self._client = self._connected()
+        return self._client
+
+    def _connected(self) -> Any:
+        client, config = _library()
+        settings = client.Configuration()
+        settings.retries = False
+        try:
+            if self._is_in_cluster():
+                config.load_incluster_config(client_configuration=settings)
+                own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
+            else:
+                config.load_kube_config(self._kubeconfig, self._context, settings)
+                own = self._context_namespace(config)
+            self._namespace = self._namespace or own
+            return client.ApiClient(settings)
+        except Exception as error:  # a kubeconfig may run programs, whose failures are many
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise Unavailable(f"no configuration of Kubernetes can be used: {text}") from None
+
+    def _is_in_cluster(self) -> bool:
+        """Whether only the Pod's own service account tells of a cluster."""
+        told = self._kubeconfig or self._context or os.environ.get("KUBECONFIG")
+        own = Path("~/.kube/config").expanduser().exists()
+        return not (told or own) and (_IN_CLUSTER / "token").exists()
+
+    def _context_namespace(self, config: Any) -> str:
+        contexts, current = config.list_kube_config_contexts(self._kubeconfig)
+        self._current_context = None if self._context else str(current["name"])
+        chosen = next((c for c in contexts if c["name"] == self._context), current)
+        return str((chosen.get("context") or {}).get("namespace") or "default")
+
+
+def _library() -> tuple[Any, Any]:
+    """Return the client's modules. Raises Unavailable with what to do where there are none."""
+    try:
+        import kubernetes
+        from kubernetes import client, config
+    except ImportError:
+        raise Unavailable(INSTALL) from None
+    if kubernetes.__version__ == _BROKEN_CLIENT:
+        raise Unavailable(f"kubernetes {_BROKEN_CLIENT} sends no credentials; {INSTALL}")
+    return client, config
+
+
+def _credentials(client: Any) -> dict[str, str]:
+    found = client.configuration.auth_settings().values()
+    return {each["key"]: each["value"] for each in found if each["in"] == "header"}
+
+
+def _silence(host: str, error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    text = " ".join(str(reason).split())
+    text = text.rpartition(": ")[2] if ">: " in text else text
+    return f"Kubernetes at {host} does not answer: {text}"
+
+
+def _refusal(status: int, body: bytes) -> Refusal:
+    """Return what the server said; a 404 counts as one only where Kubernetes itself says it."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    said = found if isinstance(found, dict) and found.get("kind") == "Status" else {}
+    reason = str(said.get("reason") or "")
+    text = str(said.get("message") or f"HTTP status {status}")
+    named = (said.get("details") or {}).get("name")  # else it is the path that is unknown
+    if status == 404 and reason == "NotFound" and named:
+        return NotThere(status, reason, text)
+    return Refusal(status, reason, text)
+
+
+def _date(text: str | None) -> float:
+    """Return the server's time, ours where it tells none."""
+    try:
+        return parsedate_to_datetime(text or "").timestamp()
+    except ValueError:
+        return time.time()

@@ -1,0 +1,239 @@
+"""From a look at the server to reports: what is brought, noted and deleted on the way."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from runners.base import JobRef, JobReport, JobState, Unavailable
+from runners.kube import jobs, manifest, states
+from runners.kube.api import Api, NotThere, Refusal
+from runners.kube.options import KubernetesOptions
+from runners.kube.output import Output
+from runners.kube.record import End, Record, Records
+from runners.kube.snapshot import Snapshot, pods_of
+from runners.kube.states import TaskView, View
+from runners.kube.template import Manifest
+
+OUTPUT_TIME = 20.0
+"""Seconds of one poll that bringing output may take; the next one carries on."""
+OUTPUT_PATIENCE = 300.0
+"""Seconds after its end for which a job is not reported because its output cannot be had."""
+
+
+class Observer:
+    """Looks at jobs, one by one, in one snapshot."""
+
+    def __init__(
+        self,
+        api: Api,
+        options: KubernetesOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._options = options
+        self._clock = clock
+        self._until = 0.0
+        self._turn = 0
+        self._expired: set[str] = set()
+
+    def reports(self, refs: Sequence[JobRef], snapshot: Snapshot) -> dict[str, JobReport]:
+        """Return what is known of each; nothing of those of which nothing is known now."""
+        self._until = self._clock() + OUTPUT_TIME
+        self._turn = (self._turn + 1) % max(len(refs), 1)
+        without_pods: list[tuple[JobRef, View]] = []
+        found: dict[str, JobReport] = {}
+        for ref in (*refs[self._turn :], *refs[: self._turn]):
+            try:
+                report = self._report(ref, snapshot, without_pods)
+            except (Unavailable, Refusal, OSError):  # of this one nothing is known now
+                continue
+            if report is not None:
+                found[ref.name] = report
+        return found | self._explained(without_pods)
+
+    def known(self, ref: JobRef) -> JobReport | None:
+        """Return the final report of a job that is here already. Raises OSError."""
+        report = records_of(ref).read().outcome
+        if report is not None and report.job_id:
+            self._expire(ref.name, report)
+        return report
+
+    def bring(self, ref: JobRef, view: View) -> str:
+        """Bring the output so far of all tasks; return why that is not possible, or nothing."""
+        problem = ""
+        for task, output in zip(view.tasks, self._outputs(ref), strict=False):
+            problem = self._follow(task, output) or problem
+        return problem
+
+    # -- one job
+
+    def _report(
+        self, ref: JobRef, snapshot: Snapshot, without_pods: list[tuple[JobRef, View]]
+    ) -> JobReport | None:
+        records = records_of(ref)
+        job, pods = self._found(ref, snapshot)
+        if job is None:
+            return self._gone(ref, records)
+        if not jobs.is_ours(job, ref.name, records.token) or states.uid(job) != (
+            ref.job_id or states.uid(job)
+        ):
+            return _lost(ref, "another Job has its name now")
+        view = states.read(job, pods, snapshot.now)
+        if view.report.state.is_final:
+            return self._ended(ref, job, view, snapshot.now)
+        self.bring(ref, view)
+        if states.waits_without_pods(view, job):
+            without_pods.append((ref, view))
+        return self._going_on(records, job, view, snapshot.now)
+
+    def _found(
+        self, ref: JobRef, snapshot: Snapshot
+    ) -> tuple[Manifest | None, Sequence[Manifest]]:
+        """Return the Job and its Pods; asked for by name where the look does not have it.
+
+        A look may be older than the Job, so that only this answer states that there is none.
+        """
+        job = snapshot.jobs.get(ref.name)
+        if job is not None and ref.job_id in (None, states.uid(job)):
+            return job, snapshot.pods_of(job)
+        job = jobs.get(self._api, ref.name)
+        return job, [] if job is None else pods_of(self._api, job)
+
+    def _gone(self, ref: JobRef, records: Records) -> JobReport:
+        """Report on a job of which the server states that it is not there."""
+        record = records.read()
+        here = self._api.current_context
+        if record.context and here and record.context != here:
+            raise Unavailable(
+                f"job {ref.name} is in the context {record.context!r}, and the current one is "
+                f"{here!r}; write kubernetes: {{context: {record.context}}}"
+            )
+        if record.end is None:
+            return _lost(ref, "there is no such Job; somebody must have deleted it")
+        report = _ended_by_us(record.end, ref.job_id)
+        records.note(outcome=report)
+        return report
+
+    def _going_on(self, records: Records, job: Manifest, view: View, now: float) -> JobReport:
+        """Report on a job that is not over; give up what will hardly ever start or end."""
+        record = records.read()
+        end = record.end or self._verdict(records, record, view, now)
+        if end is None:
+            return view.report
+        if record.end is None:
+            records.note(end=end)
+        if not job["metadata"].get("deletionTimestamp") or view.lost_node:
+            jobs.delete(self._api, job, wait=not view.lost_node)
+        return replace(view.report, message=end.message)
+
+    def _verdict(self, records: Records, record: Record, view: View, now: float) -> End | None:
+        """Return why schedd itself ends this job, or nothing."""
+        if view.lost_node:
+            message = f"node {view.lost_node} does not answer"
+            return End(
+                state=JobState.INTERRUPTED,
+                reason="NODE_FAIL",
+                message=message,
+                node=view.lost_node,
+            )
+        if not view.stuck:
+            records.note(stuck_since=None)
+            return None
+        since = record.stuck_since
+        if since is None or since > now:
+            records.note(stuck_since=now)
+            return None
+        if now - since < self._options.start_grace:
+            return None
+        return End(state=JobState.FAILED, reason="CANNOT_START", message=view.stuck)
+
+    def _ended(self, ref: JobRef, job: Manifest, view: View, now: float) -> JobReport | None:
+        """Report on a job that is over, once its output is here and that is noted."""
+        problem = self.bring(ref, view)
+        if problem and now - (view.report.ended_at or now) < OUTPUT_PATIENCE:
+            return None
+        for task, output in zip(view.tasks, self._outputs(ref), strict=False):
+            if task.pod is not None:
+                output.conclude(str(states.terminated(task.pod).get("message") or ""))
+        records = records_of(ref)
+        end, report = records.read().end, view.report
+        if end and job["metadata"].get("deletionTimestamp") and not _succeeded(report):
+            report = _ended_by_us(end, report.job_id)
+        if problem or view.pods_missing:
+            lost = problem or "a Pod is gone"
+            words = f"not all of its output is here: {lost}"
+            report = replace(report, message="; ".join(filter(None, (report.message, words))))
+        records.note(outcome=report)
+        self._expire(ref.name, report)
+        return report
+
+    # -- its output
+
+    def _outputs(self, ref: JobRef) -> list[Output]:
+        limit = self._options.output_limit
+        return [
+            Output(each, limit=limit, shared=manifest.is_shared(each, self._options))
+            for each in ref.directories
+        ]
+
+    def _follow(self, task: TaskView, output: Output) -> str:
+        """Bring what is new of one task; return why that is not possible, or nothing."""
+        if task.pod is None or not states.has_begun(task.pod):
+            return ""
+        if self._clock() > self._until:
+            return "there was no time to bring it"
+        name = str(task.pod["metadata"]["name"])
+        try:
+            output.follow(
+                states.uid(task.pod),
+                lambda query: jobs.log(self._api, name, query),
+                ended=task.report.state.is_final,
+            )
+        except NotThere:
+            return "" if output.is_complete() else "a Pod is gone"
+        except (Refusal, Unavailable) as error:
+            return str(error)
+        return ""
+
+    # -- what is left behind
+
+    def _expire(self, name: str, report: JobReport) -> None:
+        """Let the server delete an ended Job; tried once more at each look until it is told."""
+        uid = report.job_id
+        kept = self._options.keep_failed and report.state is JobState.FAILED
+        if uid is None or uid in self._expired or kept:
+            return
+        try:
+            jobs.expire(self._api, name, uid, int(self._options.ttl_after_finished))
+        except (Refusal, Unavailable):
+            return
+        self._expired.add(uid)
+
+    def _explained(self, without_pods: Sequence[tuple[JobRef, View]]) -> dict[str, JobReport]:
+        """Return the reports on started jobs without Pods, with the reason for that."""
+        if not without_pods:
+            return {}
+        why = jobs.troubles(self._api)
+        return {
+            ref.name: replace(view.report, message=f"no Pod can be made: {text}")
+            for ref, view in without_pods
+            if (text := why.get(str(view.report.job_id)))
+        }
+
+
+def records_of(ref: JobRef) -> Records:
+    """Return the record of a job."""
+    return Records(ref.directories, manifest.token(ref.name, ref.directories))
+
+
+def _succeeded(report: JobReport) -> bool:
+    return report.state is JobState.SUCCEEDED
+
+
+def _lost(ref: JobRef, message: str) -> JobReport:
+    known = ref.job_id is not None
+    return JobReport(JobState.LOST, ref.job_id, "LOST", message, may_have_run=known)
+
+
+def _ended_by_us(end: End, job_id: str | None) -> JobReport:
+    return JobReport(end.state, job_id, end.reason, end.message, node=end.node)

@@ -1,0 +1,257 @@
+"""A Pod's output, brought into the task's folder part by part, each line once.
+
+The server can be asked for lines since a second, not since a line. So it is asked for the last
+seconds again, and the lines that are here already are skipped: they come first, in the order of
+the file. How far it came lies beside the output, and is believed only as far as the files go.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runners.base import STDOUT
+from runners.folder import PLACE, Unreadable, read_small, write_aside
+from runners.kube import results
+
+METRICS = "metrics.jsonl"
+"""Where each line of the output that is a JSON object lies as well."""
+PART = 8 << 20
+"""Bytes asked for at once."""
+PARTS = 4
+"""So many are asked for at one look at a container that runs."""
+TAIL_LINES = 1000
+TAIL_BYTES = 1 << 20
+"""What is brought of the end of an output that is too long."""
+_FILE = "output.json"
+_OVERLAP = 1
+"""Seconds that are asked for again: lines of two streams may be stamped out of order."""
+
+Ask = Callable[[dict[str, str]], bytes]
+"""Asks the server for the log of one container; raises what the Api raises."""
+
+
+class Progress(BaseModel):
+    """How far the output of one Pod is here."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pod: str = ""
+    """Its uid."""
+    since: int | None = None
+    """Seconds since the epoch: lines from then on are asked for again."""
+    taken: int = Field(default=0, ge=0)
+    """How many lines from then on are here already."""
+    again: int = Field(default=0, ge=0)
+    """How many bytes those are, as the server sends them."""
+    last: str = ""
+    """The stamp of the last line that is here."""
+    size: int = Field(default=0, ge=0)
+    """Bytes of stdout.log."""
+    metrics: int = Field(default=0, ge=0)
+    """Bytes of metrics.jsonl."""
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """New lines, without their stamps, and how far they go."""
+
+    lines: tuple[bytes, ...]
+    progress: Progress
+
+
+def new_lines(body: bytes, progress: Progress, *, cut: bool, ended: bool) -> Part:
+    """Return what of an answer is new.
+
+    Args:
+        body: Lines, each with a stamp before it.
+        progress: What is here already.
+        cut: Whether the answer ends where the limit was, and not where the log ends.
+        ended: Whether the container has ended, so that a line without its end is whole.
+    """
+    *lines, rest = body.split(b"\n")
+    if rest and ended and not cut:
+        lines.append(rest)
+    stamped = [(stamp, text) for stamp, text in map(_split, lines) if stamp]
+    skip = progress.taken
+    if len(stamped) < skip or (skip and stamped[skip - 1][0] != progress.last):
+        # The log was rotated meanwhile: what is older than the last line is here.
+        skip = sum(_time(stamp) <= _time(progress.last) for stamp, _ in stamped)
+    fresh = stamped[skip:]
+    if not fresh:
+        return Part((), _beyond(rest, progress) if cut else progress)
+    last = fresh[-1][0]
+    since = math.floor(_time(last)) - _OVERLAP
+    again = [item for item in stamped if _time(item[0]) >= since]
+    size = sum(len(stamp) + len(text) + 2 for stamp, text in again)
+    changes = {"since": since, "taken": len(again), "again": size, "last": last}
+    return Part(tuple(text for _, text in fresh), progress.model_copy(update=changes))
+
+
+def _query(progress: Progress, limit: int) -> dict[str, str]:
+    query = {"timestamps": "true", "limitBytes": str(limit)}
+    if progress.since is not None:
+        query["sinceTime"] = f"{datetime.fromtimestamp(progress.since, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return query
+
+
+def _beyond(rest: bytes, progress: Progress) -> Progress:
+    """Move past one line that is longer than a part; it is left out."""
+    stamp, _ = _split(rest)
+    since = math.floor(_time(stamp or progress.last)) + 1
+    return progress.model_copy(update={"since": since, "taken": 0, "again": 0})
+
+
+def _split(line: bytes) -> tuple[str, bytes]:
+    """Return (stamp, text); no stamp for a line that is not of the container."""
+    stamp, _, text = line.partition(b" ")
+    try:
+        word = stamp.decode("ascii")
+        datetime.fromisoformat(word)
+    except ValueError:
+        return "", line
+    return (word, text) if "T" in word else ("", line)
+
+
+def _time(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
+
+
+class Output:
+    """The output of one task."""
+
+    def __init__(self, directory: Path, *, limit: int, shared: bool) -> None:
+        """Do no I/O. ``shared``: the task itself writes here; nothing is made of its output."""
+        self._directory = directory
+        self._limit = limit
+        self._shared = shared
+
+    def follow(self, pod: str, ask: Ask, *, ended: bool) -> None:
+        """Bring what is new of the Pod with this uid; all there is where it has ended.
+
+        Raises OSError, and what ``ask`` raises: then what came before is here.
+        """
+        progress = self._resume(pod)
+        if progress.complete:
+            return
+        parts, more = 0, True
+        while more and progress.size < self._limit and (ended or parts < PARTS):
+            parts += 1
+            limit = PART + progress.again
+            body = ask(_query(progress, limit))
+            part = new_lines(body, progress, cut=len(body) >= limit, ended=ended)
+            more = len(body) >= limit and part.progress != progress
+            progress = self._append(part.lines, part.progress)
+        if ended:
+            if more:
+                self._finish_long(ask)
+            self._write(progress.model_copy(update={"complete": True}))
+
+    def is_complete(self) -> bool:
+        """Whether all of it is here."""
+        return self._read().complete
+
+    def conclude(self, message: str) -> None:
+        """Write what the output and the termination message of an ended task hold as files.
+
+        Nothing is written where the task itself could. Raises OSError.
+        """
+        if self._shared:
+            return
+        line = results.take_message(message, self._directory)
+        if line:
+            begun = self._read().metrics
+            if self._size(METRICS) > begun:
+                os.truncate(self._directory / METRICS, begun)
+            with self._open(METRICS) as out:
+                out.write(line)
+        results.take_files(self._directory)
+
+    def _resume(self, pod: str) -> Progress:
+        """Return how far the files go; begin anew for another Pod, or where they are shorter."""
+        progress = self._read()
+        if progress.pod and progress.pod != pod:
+            self._set_aside(progress.pod)
+            progress = Progress()
+        if not progress.pod:
+            progress = Progress(pod=pod)
+        names = {STDOUT: progress.size} | ({} if self._shared else {METRICS: progress.metrics})
+        sizes = {name: self._size(name) for name in names}
+        if progress.complete:
+            return progress
+        if any(sizes[name] < size for name, size in names.items()):
+            progress, names = Progress(pod=pod), dict.fromkeys(names, 0)
+        for name, size in names.items():
+            if sizes[name] > size:
+                os.truncate(self._directory / name, size)
+        return progress
+
+    def _set_aside(self, pod: str) -> None:
+        """Keep the output of an earlier Pod, which was evicted, under a name of its own."""
+        path = self._directory / STDOUT
+        if path.exists():
+            os.replace(path, self._directory / f"stdout.{pod[:8]}.log")
+        if not self._shared:
+            (self._directory / METRICS).unlink(missing_ok=True)
+
+    def _size(self, name: str) -> int:
+        try:
+            return os.stat(self._directory / name).st_size
+        except FileNotFoundError:
+            return 0
+
+    def _append(self, lines: tuple[bytes, ...], progress: Progress) -> Progress:
+        """Write lines, and then how far they go."""
+        if not lines and progress == self._read():
+            return progress
+        with self._open(STDOUT) as out:
+            out.writelines(line + b"\n" for line in lines)
+            size = out.tell()
+        values = [] if self._shared else [line for line in lines if _is_object(line)]
+        metrics = progress.metrics
+        if values:
+            with self._open(METRICS) as out:
+                out.writelines(line + b"\n" for line in values)
+                metrics = out.tell()
+        progress = progress.model_copy(update={"size": size, "metrics": metrics})
+        self._write(progress)
+        return progress
+
+    def _finish_long(self, ask: Ask) -> None:
+        """Append the end of an output that is too long to be here as a whole."""
+        body = ask({"tailLines": str(TAIL_LINES), "limitBytes": str(TAIL_BYTES)})
+        with self._open(STDOUT) as out:
+            out.write(b"[schedd: output_limit is reached; the last lines follow]\n" + body)
+
+    def _open(self, name: str) -> BinaryIO:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return open(os.open(self._directory / name, flags, 0o666), "ab")
+
+    def _read(self) -> Progress:
+        try:
+            data = read_small(f"{self._directory}/{PLACE}/{_FILE}")
+            return Progress() if data is None else Progress.model_validate_json(data)
+        except (Unreadable, ValidationError, NotADirectoryError):
+            return Progress()
+
+    def _write(self, progress: Progress) -> None:
+        os.makedirs(self._directory / PLACE, 0o700, exist_ok=True)
+        write_aside(f"{self._directory}/{PLACE}/{_FILE}", progress.model_dump_json())
+
+
+def _is_object(line: bytes) -> bool:
+    """Whether a line is a JSON object."""
+    line = line.strip()
+    if not (line.startswith(b"{") and line.endswith(b"}")):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

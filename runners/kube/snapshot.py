@@ -1,0 +1,103 @@
+"""All Jobs of ours in a namespace, and their Pods, as one look at the server shows them.
+
+Runners of one process that look at the same place share a look, so that the server is asked once
+however many experiments run there.
+"""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from runners.base import Unavailable
+from runners.kube.api import Api, Refusal
+from runners.kube.manifest import JOB
+from runners.kube.template import Manifest
+
+PAGE = "500"
+_RESTARTS = 3
+"""How often a list is begun anew, where its next page has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one look found."""
+
+    jobs: Mapping[str, Manifest]
+    """By name."""
+    pods: Mapping[str, Sequence[Manifest]]
+    """By the uid of the Job that they belong to."""
+    now: float
+    """The server's time."""
+
+    def pods_of(self, job: Manifest) -> Sequence[Manifest]:
+        """Return the Pods of a Job."""
+        return self.pods.get(str(job["metadata"]["uid"]), ())
+
+
+def look(api: Api) -> Snapshot:
+    """List Jobs, then Pods, so that no Pod is older than its Job. Raises as the Api does."""
+    jobs, _ = _listed(api, api.jobs())
+    pods, now = _listed(api, api.core("pods"))
+    owned: dict[str, list[Manifest]] = defaultdict(list)
+    for pod in pods:
+        for owner in pod["metadata"].get("ownerReferences") or []:
+            if owner.get("kind") == "Job":
+                owned[str(owner.get("uid"))].append(pod)
+    return Snapshot({str(job["metadata"]["name"]): job for job in jobs}, owned, now)
+
+
+def pods_of(api: Api, job: Manifest) -> list[Manifest]:
+    """Return the Pods of one Job as they are now. Raises as the Api does."""
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    found, _ = _listed(api, api.core("pods"), f"{JOB}={name}")
+    return [
+        pod
+        for pod in found
+        if any(o.get("uid") == uid for o in pod["metadata"].get("ownerReferences") or [])
+    ]
+
+
+def _listed(api: Api, path: str, selector: str = JOB) -> tuple[list[Manifest], float]:
+    """Return the objects of ours at ``path``, page by page, and the server's time."""
+    for _ in range(_RESTARTS):
+        try:
+            return _pages(api, path, selector)
+        except Refusal as refusal:
+            if refusal.status != 410:  # the next page has expired
+                raise
+    raise Unavailable("Kubernetes' list of Jobs changes faster than it can be read")
+
+
+def _pages(api: Api, path: str, selector: str) -> tuple[list[Manifest], float]:
+    found: list[Manifest] = []
+    query = {"labelSelector": selector, "limit": PAGE}
+    while True:
+        answer = api.get(path, **query)
+        page = answer.json()
+        found += page.get("items") or []
+        following = (page.get("metadata") or {}).get("continue")
+        if not following:
+            return found, answer.now
+        query["continue"] = str(following)
+
+
+class Looks:
+    """The last look at each place, for all runners of this process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: dict[object, tuple[float, Snapshot]] = {}
+
+    def at(self, place: object, api: Api, max_age: float) -> Snapshot:
+        """Return a look at ``place`` that is not older than ``max_age`` seconds."""
+        with self._lock:
+            now = self._clock()
+            known = self._last.get(place)
+            if known is not None and now - known[0] < max_age:
+                return known[1]
+            found = look(api)
+            self._last[place] = now, found
+            return found
