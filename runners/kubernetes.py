@@ -144,23 +144,29 @@ class KubernetesRunner(Runner):
 
     def release(self, refs: Sequence[JobRef]) -> None:
         """Start held Jobs."""
-        unknown = [ref.name for ref in refs if ref.job_id is None]
-        self._start([ref for ref in refs if ref.job_id], manifest.HELD)
-        if unknown:
-            raise Unavailable(f"the id of {', '.join(unknown)} is not known yet")
+        self._start(refs, manifest.HELD)
 
     def _start(self, refs: Sequence[JobRef], before: str) -> None:
         """Start Jobs whose state is ``before``. Raises Unavailable where one is as it was."""
         problems = []
+        queue = self._options.queue
         for ref in refs:
             try:
-                queue = self._options.queue
-                jobs.start(self._api, ref.name, str(ref.job_id), before=before, queue=queue)
+                uid = ref.job_id or self._uid_of(ref)
+                if uid is not None:
+                    jobs.start(self._api, ref.name, uid, before=before, queue=queue)
                 self._created.pop(ref.name, None)
             except Refusal as refusal:
                 problems.append(f"{ref.name}: {refusal}")
         if problems:
             raise Unavailable(f"not every Job could be started: {'; '.join(problems)}")
+
+    def _uid_of(self, ref: JobRef) -> str | None:
+        """Return the uid of the Job of ours that has this name, if there is one."""
+        found = jobs.get(self._api, ref.name)
+        if found is None or not jobs.is_ours(found, ref.name, records_of(ref).token):
+            return None
+        return states.uid(found)
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobReport]:
         """Look once at all Jobs and Pods of the namespace; bring output on the way."""
