@@ -22,7 +22,7 @@ from runners.base import (
     Unavailable,
 )
 from runners.folder import write_aside
-from runners.kube import access, jobs, manifest, states
+from runners.kube import access, faults, jobs, manifest, objects, states
 from runners.kube.api import Api, NotThere, Refusal
 from runners.kube.observe import Observer, records_of
 from runners.kube.options import KubernetesOptions
@@ -89,7 +89,7 @@ class KubernetesRunner(Runner):
         return answers
 
     def _must_be_possible(self, job: Job) -> None:
-        fault = manifest.fault(job, self._options)
+        fault = faults.fault(job, self._options)
         if fault is not None:
             raise Rejected(f"job {job.name!r} is impossible: {fault}")
 
@@ -115,8 +115,8 @@ class KubernetesRunner(Runner):
         if len(job.tasks) > 1 and made["spec"].get("backoffLimitPerIndex") != 0:
             jobs.delete(self._api, made, wait=False)
             raise Rejected("this Kubernetes is too old for batch trials; they need 1.29 or later")
-        self._created[job.name] = states.uid(made)
-        return states.uid(made)
+        self._created[job.name] = objects.uid(made)
+        return objects.uid(made)
 
     def _adopted(self, name: str, token: str) -> str:
         """Return the uid of the Job that has the name already, if it is ours."""
@@ -125,7 +125,7 @@ class KubernetesRunner(Runner):
             raise Unavailable(f"the Job {name} was deleted just now")
         if not jobs.is_ours(found, name, token):
             raise Rejected(f"another Job in namespace {self._api.namespace} is called {name}")
-        return states.uid(found)
+        return objects.uid(found)
 
     def stored(self, refs: Sequence[JobRef]) -> None:
         """Start Jobs that are neither held nor started."""
@@ -137,7 +137,7 @@ class KubernetesRunner(Runner):
                 ref
                 for ref in others
                 if (job := seen.get(ref.name)) is not None
-                and states.uid(job) == ref.job_id
+                and objects.uid(job) == ref.job_id
                 and jobs.state(job) == manifest.CREATED
             ]
         self._start(waiting, manifest.CREATED)
@@ -166,7 +166,7 @@ class KubernetesRunner(Runner):
         found = jobs.get(self._api, ref.name)
         if found is None or not jobs.is_ours(found, ref.name, records_of(ref).token):
             return None
-        return states.uid(found)
+        return objects.uid(found)
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobReport]:
         """Look once at all Jobs and Pods of the namespace; bring output on the way."""
@@ -214,7 +214,7 @@ class KubernetesRunner(Runner):
         job = jobs.get(self._api, ref.name)
         if job is None or not jobs.is_ours(job, ref.name, records.token) or states.is_over(job):
             return
-        if ref.job_id not in (None, states.uid(job)):
+        if ref.job_id not in (None, objects.uid(job)):
             return
         now = time.time()
         self._observer.bring(ref, states.read(job, pods_of(self._api, job), now))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runners.base import Unavailable
-from runners.kube import manifest, states
+from runners.kube import manifest, objects, states
 from runners.kube.api import Answer, Api, NotThere, Refusal
 from runners.kube.template import CONTAINER, Manifest
 
@@ -60,7 +60,7 @@ def start(api: Api, name: str, uid: str, *, before: str, queue: str | None) -> N
         return
     except Refusal as refusal:
         found = get(api, name)
-        if found is not None and states.uid(found) == uid and state(found) == before:
+        if found is not None and objects.uid(found) == uid and state(found) == before:
             raise Unavailable(f"job {name} cannot be started now: {refusal}") from None
 
 
@@ -75,11 +75,11 @@ def delete(api: Api, job: Manifest, *, wait: bool = True) -> bool:
     ``wait``: the Job stays until its Pods have ended. It is looked at anew where it changes at
     the same time, so that a Job that succeeds just now keeps its success.
     """
-    name, uid = str(job["metadata"]["name"]), states.uid(job)
+    name, uid = str(job["metadata"]["name"]), objects.uid(job)
     policy = "Foreground" if wait else "Background"
     for _ in range(_TRIES):
         found = get(api, name)
-        if found is None or states.uid(found) != uid:
+        if found is None or objects.uid(found) != uid:
             return True
         if states.is_over(found):
             return False

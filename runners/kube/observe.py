@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from runners.base import JobRef, JobReport, JobState, Unavailable
-from runners.kube import jobs, manifest, states
+from runners.kube import jobs, manifest, objects, pod, pods, states
 from runners.kube.api import Api, NotThere, Refusal
 from runners.kube.options import KubernetesOptions
 from runners.kube.output import Output
+from runners.kube.pods import TaskView
 from runners.kube.record import End, Record, Records
 from runners.kube.snapshot import Snapshot, pods_of
-from runners.kube.states import TaskView, View
+from runners.kube.states import View
 from runners.kube.template import Manifest
 
 OUTPUT_TIME = 20.0
@@ -71,14 +72,14 @@ class Observer:
         self, ref: JobRef, snapshot: Snapshot, without_pods: list[tuple[JobRef, View]]
     ) -> JobReport | None:
         records = records_of(ref)
-        job, pods = self._found(ref, snapshot)
+        job, owned = self._found(ref, snapshot)
         if job is None:
             return self._gone(ref, records)
-        if not jobs.is_ours(job, ref.name, records.token) or states.uid(job) != (
-            ref.job_id or states.uid(job)
+        if not jobs.is_ours(job, ref.name, records.token) or objects.uid(job) != (
+            ref.job_id or objects.uid(job)
         ):
             return _lost(ref, "another Job has its name now")
-        view = states.read(job, pods, snapshot.now)
+        view = states.read(job, owned, snapshot.now)
         if view.report.state.is_final:
             return self._ended(ref, job, view, snapshot.now)
         self.bring(ref, view)
@@ -94,7 +95,7 @@ class Observer:
         A look may be older than the Job, so that only this answer states that there is none.
         """
         job = snapshot.jobs.get(ref.name)
-        if job is not None and ref.job_id in (None, states.uid(job)):
+        if job is not None and ref.job_id in (None, objects.uid(job)):
             return job, snapshot.pods_of(job)
         job = jobs.get(self._api, ref.name)
         return job, [] if job is None else pods_of(self._api, job)
@@ -154,7 +155,7 @@ class Observer:
             return None
         for task, output in zip(view.tasks, self._outputs(ref), strict=False):
             if task.pod is not None:
-                output.conclude(str(states.terminated(task.pod).get("message") or ""))
+                output.conclude(str(pods.terminated(task.pod).get("message") or ""))
         records = records_of(ref)
         end, report = records.read().end, view.report
         if end and job["metadata"].get("deletionTimestamp") and not _succeeded(report):
@@ -172,20 +173,20 @@ class Observer:
     def _outputs(self, ref: JobRef) -> list[Output]:
         limit = self._options.output_limit
         return [
-            Output(each, limit=limit, shared=manifest.is_shared(each, self._options))
+            Output(each, limit=limit, shared=pod.is_shared(each, self._options))
             for each in ref.directories
         ]
 
     def _follow(self, task: TaskView, output: Output) -> str:
         """Bring what is new of one task; return why that is not possible, or nothing."""
-        if task.pod is None or not states.has_begun(task.pod):
+        if task.pod is None or not pods.has_begun(task.pod):
             return ""
         if self._clock() > self._until:
             return "there was no time to bring it"
         name = str(task.pod["metadata"]["name"])
         try:
             output.follow(
-                states.uid(task.pod),
+                objects.uid(task.pod),
                 lambda query: jobs.log(self._api, name, query),
                 ended=task.report.state.is_final,
             )

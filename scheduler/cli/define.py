@@ -20,7 +20,7 @@ BAD_INPUT = 2
 
 @click.command()
 @click.argument("file", type=click.Path())
-@click.option("--deep", is_flag=True, help="Propose one arm and render its trial as well.")
+@click.option("--deep", is_flag=True, help="Propose one arm, and ask the backend about its trial.")
 @common.storage_option
 @common.json_option
 @click.pass_context
@@ -139,14 +139,14 @@ def _tell(warm: Gathered) -> None:
 
 
 def _try_out(definition: ExperimentDefinition, url: str) -> None:
-    """Propose one arm and render its trial. Raises Refused."""
+    """Propose one arm, and ask the runner's backend about its trial. Raises Refused."""
     from scheduler.cli import forecast
 
     outlook = forecast.of_new(definition, url)
     trials = list(forecast.next_trials(outlook, outlook.state.tally.created + 1))
     if not trials:
         raise Refused("the search space holds no arm")
-    forecast.rendered(outlook, trials[-1])
+    forecast.examine(outlook, trials[-1])
 
 
 def _described(d: ExperimentDefinition) -> str:

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from runners.base import RunnerError
+from runners.base import Job, Runner, RunnerError
 from scheduler import candidates, registry
 from scheduler.cli.refused import Refused
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
@@ -114,14 +115,30 @@ def next_trials(outlook: Outlook, count: int) -> Iterator[Trial]:
 
 def rendered(outlook: Outlook, trial: Trial) -> str:
     """Return what the runner would deploy. Raises Refused where it cannot say."""
-    definition = outlook.state.definition
-    runner = registry.build_runner(definition, lambda: None)
+    with _runner(outlook) as runner:
+        return runner.render(_job(outlook, trial))
+
+
+def examine(outlook: Outlook, trial: Trial) -> None:
+    """Ask the backend about a trial. Raises Refused where it would not take it, or is silent."""
+    with _runner(outlook) as runner:
+        runner.render(_job(outlook, trial))
+        runner.examine(_job(outlook, trial))
+
+
+@contextmanager
+def _runner(outlook: Outlook) -> Iterator[Runner]:
+    runner = registry.build_runner(outlook.state.definition, lambda: None)
     try:
-        return runner.render(job_of(definition, trial, outlook.trials_dir, outlook.token))
+        yield runner
     except RunnerError as error:
         raise Refused(str(error)) from None
     finally:
         runner.close()
+
+
+def _job(outlook: Outlook, trial: Trial) -> Job:
+    return job_of(outlook.state.definition, trial, outlook.trials_dir, outlook.token)
 
 
 def _proposed(outlook: Outlook) -> Iterator[Trial]:
