@@ -129,8 +129,9 @@ class KubernetesRunner(Runner):
 
     def stored(self, refs: Sequence[JobRef]) -> None:
         """Start Jobs that are neither held nor started."""
-        waiting = [ref for ref in refs if self._created.get(ref.name) == ref.job_id]
-        others = [ref for ref in refs if ref not in waiting and ref.job_id]
+        known = [ref for ref in refs if ref.job_id is not None]
+        waiting = [ref for ref in known if self._created.get(ref.name) == ref.job_id]
+        others = [ref for ref in known if ref not in waiting]
         if others:
             seen = self._look(0.0).jobs
             waiting += [
@@ -201,6 +202,7 @@ class KubernetesRunner(Runner):
     def cancel(self, refs: Sequence[JobRef]) -> None:
         """Bring what they have written, note why, and delete the Jobs."""
         problems = []
+        self._observer.begin()
         for ref in refs:
             try:
                 self._cancel(ref)
@@ -216,8 +218,7 @@ class KubernetesRunner(Runner):
             return
         if ref.job_id not in (None, objects.uid(job)):
             return
-        now = time.time()
-        self._observer.bring(ref, states.read(job, pods_of(self._api, job), now))
+        self._observer.bring(ref, states.read(job, pods_of(self._api, job), 0.0))
         if records.read().end is None:
             message = "it was cancelled"
             records.note(token=records.token, end=End(state=JobState.CANCELLED, message=message))

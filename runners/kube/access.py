@@ -1,12 +1,13 @@
 """What ``schedd doctor`` says of a cluster: whether it answers, and what may be done there."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from runners.base import Unavailable
+from runners.base import Job, Task, Unavailable
 from runners.kube import jobs
 from runners.kube.api import Api, Refusal
+from runners.kube.manifest import manifest
 from runners.kube.options import KubernetesOptions
-from runners.kube.template import Manifest
 
 NEEDED = (
     ("batch", "jobs", "", ("create", "delete", "get", "list", "patch")),
@@ -73,22 +74,14 @@ def _may(api: Api, verb: str, group: str, resource: str, sub: str) -> bool:
 
 def _creation(api: Api, options: KubernetesOptions) -> Finding:
     """Try out, without a trace, whether the server takes a Job: namespace, quota, admission."""
+    sample = Job("schedd-doctor", (Task("doctor", ("true",), Path("/schedd/doctor")),))
     try:
-        jobs.create(api, _sample(options), dry_run=True)
+        answer = jobs.create(api, manifest(sample, options), dry_run=True)
     except Refusal as refusal:
         return False, f"a Job would be refused: {refusal}"
+    if answer.warnings:
+        return False, f"a Job would be taken, but: {'; '.join(answer.warnings)}"
     return True, f"a Job would be taken in namespace {api.namespace}"
-
-
-def _sample(options: KubernetesOptions) -> Manifest:
-    from pathlib import Path
-
-    from runners.base import Job, Task
-    from runners.kube.manifest import manifest
-
-    return manifest(
-        Job("schedd-doctor", (Task("doctor", ("true",), Path("/schedd/doctor")),)), options
-    )
 
 
 def _quotas(api: Api) -> Iterator[Finding]:

@@ -206,8 +206,8 @@ class Api:
                 config.load_incluster_config(client_configuration=settings)
                 own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
             else:
+                own = self._choose_context(config)
                 config.load_kube_config(self._kubeconfig, self._context, settings)
-                own = self._context_namespace(config)
             self._namespace = self._namespace or own
             return client.ApiClient(settings)
         except Exception as error:  # a kubeconfig may run programs, whose failures are many
@@ -220,9 +220,11 @@ class Api:
         own = Path("~/.kube/config").expanduser().exists()
         return not (told or own) and (_IN_CLUSTER / "token").exists()
 
-    def _context_namespace(self, config: Any) -> str:
+    def _choose_context(self, config: Any) -> str:
+        """Keep to one context, however the current one changes; return its namespace."""
         contexts, current = config.list_kube_config_contexts(self._kubeconfig)
-        self._current_context = None if self._context else str(current["name"])
+        if self._context is None:
+            self._context = self._current_context = str(current["name"])
         chosen = next((c for c in contexts if c["name"] == self._context), current)
         return str((chosen.get("context") or {}).get("namespace") or "default")
 

@@ -17,6 +17,7 @@ from runners.kube.template import Manifest
 
 OUTPUT_TIME = 20.0
 """Seconds of one poll that bringing output may take; the next one carries on."""
+GONE = "a Pod is gone"
 OUTPUT_PATIENCE = 300.0
 """Seconds after its end for which a job is not reported because its output cannot be had."""
 
@@ -33,24 +34,35 @@ class Observer:
         self._api = api
         self._options = options
         self._clock = clock
-        self._until = 0.0
+        self.begin()
         self._turn = 0
         self._expired: set[str] = set()
 
     def reports(self, refs: Sequence[JobRef], snapshot: Snapshot) -> dict[str, JobReport]:
-        """Return what is known of each; nothing of those of which nothing is known now."""
-        self._until = self._clock() + OUTPUT_TIME
+        """Return what is known of each; nothing of those of which nothing is known now.
+
+        Raises Unavailable where nothing is known of any.
+        """
+        self.begin()
+        problem: Exception | None = None
         self._turn = (self._turn + 1) % max(len(refs), 1)
         without_pods: list[tuple[JobRef, View]] = []
         found: dict[str, JobReport] = {}
         for ref in (*refs[self._turn :], *refs[: self._turn]):
             try:
                 report = self._report(ref, snapshot, without_pods)
-            except (Unavailable, Refusal, OSError):  # of this one nothing is known now
+            except (Unavailable, Refusal, OSError) as error:  # of this one nothing is known now
+                problem = problem or error
                 continue
             if report is not None:
                 found[ref.name] = report
+        if problem and not found:
+            raise Unavailable(str(problem))
         return found | self._explained(without_pods)
+
+    def begin(self) -> None:
+        """Give the output of what follows its time."""
+        self._until = self._clock() + OUTPUT_TIME
 
     def known(self, ref: JobRef) -> JobReport | None:
         """Return the final report of a job that is here already. Raises OSError."""
@@ -138,7 +150,8 @@ class Observer:
                 node=view.lost_node,
             )
         if not view.stuck:
-            records.note(stuck_since=None)
+            if record.stuck_since is not None:
+                records.note(stuck_since=None)
             return None
         since = record.stuck_since
         if since is None or since > now:
@@ -151,7 +164,9 @@ class Observer:
     def _ended(self, ref: JobRef, job: Manifest, view: View, now: float) -> JobReport | None:
         """Report on a job that is over, once its output is here and that is noted."""
         problem = self.bring(ref, view)
-        if problem and now - (view.report.ended_at or now) < OUTPUT_PATIENCE:
+        # Without a problem there was no time, and another look brings the rest.
+        lacks = problem != GONE and not self._is_here(ref, view)
+        if lacks and (not problem or self._may_come(ref, now)):
             return None
         for task, output in zip(view.tasks, self._outputs(ref), strict=False):
             if task.pod is not None:
@@ -161,7 +176,7 @@ class Observer:
         if end and job["metadata"].get("deletionTimestamp") and not _succeeded(report):
             report = _ended_by_us(end, report.job_id)
         if problem or view.pods_missing:
-            lost = problem or "a Pod is gone"
+            lost = problem or GONE
             words = f"not all of its output is here: {lost}"
             report = replace(report, message="; ".join(filter(None, (report.message, words))))
         records.note(outcome=report)
@@ -169,6 +184,22 @@ class Observer:
         return report
 
     # -- its output
+
+    def _is_here(self, ref: JobRef, view: View) -> bool:
+        return all(
+            output.is_complete(objects.uid(task.pod))
+            for task, output in zip(view.tasks, self._outputs(ref), strict=False)
+            if task.pod is not None and pods.has_begun(task.pod)
+        )
+
+    def _may_come(self, ref: JobRef, now: float) -> bool:
+        """Whether output that cannot be had now is to be waited for."""
+        records = records_of(ref)
+        since = records.read().silent_since
+        if since is None or since > now:
+            records.note(silent_since=now)
+            return True
+        return now - since < OUTPUT_PATIENCE
 
     def _outputs(self, ref: JobRef) -> list[Output]:
         limit = self._options.output_limit
@@ -179,10 +210,8 @@ class Observer:
 
     def _follow(self, task: TaskView, output: Output) -> str:
         """Bring what is new of one task; return why that is not possible, or nothing."""
-        if task.pod is None or not pods.has_begun(task.pod):
+        if task.pod is None or not pods.has_begun(task.pod) or self._clock() > self._until:
             return ""
-        if self._clock() > self._until:
-            return "there was no time to bring it"
         name = str(task.pod["metadata"]["name"])
         try:
             output.follow(
@@ -191,7 +220,7 @@ class Observer:
                 ended=task.report.state.is_final,
             )
         except NotThere:
-            return "" if output.is_complete() else "a Pod is gone"
+            return GONE
         except (Refusal, Unavailable) as error:
             return str(error)
         return ""

@@ -154,9 +154,10 @@ class Output:
                 self._finish_long(ask)
             self._write(progress.model_copy(update={"complete": True}))
 
-    def is_complete(self) -> bool:
-        """Whether all of it is here."""
-        return self._read().complete
+    def is_complete(self, pod: str) -> bool:
+        """Whether all that the Pod with this uid wrote is here."""
+        progress = self._read()
+        return progress.complete and progress.pod == pod
 
     def conclude(self, message: str) -> None:
         """Write what the output and the termination message of an ended task hold as files.

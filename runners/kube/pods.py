@@ -112,6 +112,7 @@ def _waiting(pod: Manifest, waiting: Manifest) -> TaskView:
         reason, text = str(held_up["reason"]), objects.sentence(held_up.get("message"))
     if reason in _STUCK:
         message = f"its container cannot start: {reason}" + (f": {text}" if text else "")
+        message += "; write kubernetes: {run_as_user: 1000}" if "runAsNonRoot" in text else ""
         return TaskView(pod, JobReport(JobState.QUEUED, message=message), stuck=message)
     scheduled = _unscheduled(pod)
     if scheduled:
@@ -169,11 +170,12 @@ def _failed_pod(pod: Manifest, status: Manifest, ended: Manifest) -> JobReport:
         return JobReport(JobState.FAILED, reason="EXIT_CODE", message=message)
     if pod["metadata"].get("deletionTimestamp"):
         return interrupted("LOST", "somebody deleted its Pod")
-    if not ended:
-        message = f"its container never ran: {text or reason or 'no reason is told'}"
+    code = int(ended.get("exitCode") or 0)
+    if code == 0:
+        others = "another container of its Pod failed"
+        message = f"its container never ran: {text or reason or others}" if not ended else others
         return JobReport(JobState.FAILED, reason="EXIT_CODE", message=message)
-    words = str(ended.get("reason") or "")
-    return exited(int(ended.get("exitCode") or 0), words, objects.sentence(ended.get("message")))
+    return exited(code, str(ended.get("reason") or ""), objects.sentence(ended.get("message")))
 
 
 def _disrupted(pod: Manifest, disrupted: Mapping[str, Any], text: str) -> JobReport:

@@ -36,6 +36,8 @@ class Record(BaseModel):
     """The context that was the current one when the job was created, where none was named."""
     stuck_since: float | None = None
     """The server's time at which its containers were first seen unable to start."""
+    silent_since: float | None = None
+    """The server's time at which it first could not give the output of the ended job."""
     end: End | None = None
     outcome: JobReport | None = None
     """Its final report, when its output lies in its folders."""

@@ -40,9 +40,17 @@ def read(job: Manifest, pods: Sequence[Manifest], now: float) -> View:
     count = int(job["spec"].get("completions") or 1)
     tasks = tuple(view_of(pod) for pod in by_task(pods, count))
     stuck = next((task.stuck for task in tasks if task.stuck), "")
-    lost = next((node_of(t.pod) for t in tasks if t.pod and is_overdue(t, now)), "")
+    lost = next((node_of(t.pod) for t in tasks if is_overdue(t, now)), "")
+    if is_over(job):
+        tasks = tuple(_given_up(t) if is_overdue(t, now) else t for t in tasks)
     report = replace(_report(job, tasks), job_id=objects.uid(job))
     return View(report, tasks, stuck, lost)
+
+
+def _given_up(task: TaskView) -> TaskView:
+    node = node_of(task.pod)
+    report = interrupted("NODE_FAIL", f"node {node} does not answer", node)
+    return replace(task, report=report)
 
 
 def is_over(job: Manifest) -> bool:
