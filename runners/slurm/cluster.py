@@ -7,6 +7,7 @@ jobs; and a failed one counts.
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from weakref import WeakValueDictionary
 
@@ -30,7 +31,8 @@ class Cluster:
         self._lock = threading.Lock()
         self._asked = float("-inf")
         self._snapshot: Snapshot | None = None
-        self._fault: Unavailable | None = None
+        self._fault = ""
+        self._silent = float("-inf")
         self._accounts_asked = float("-inf")
         self._accounts: dict[str, dict[Key, list[Line]]] = {}
         self._no_accounts = False
@@ -53,25 +55,36 @@ class Cluster:
             return self._last()
 
     def _last(self) -> Snapshot:
-        if self._fault is not None:
-            raise self._fault
+        if self._fault:
+            raise Unavailable(self._fault)
         assert self._snapshot is not None
         return self._snapshot
+
+    def is_silent(self, floor: float) -> bool:
+        """Whether it did not answer within the last ``floor`` seconds, and not since."""
+        return 0 <= self._clock() - self._silent < floor
+
+    def note_silence(self) -> None:
+        """Note that it did not answer just now."""
+        self._silent = self._clock()
 
     def _ask(self) -> None:
         """Ask squeue; keep its answer, or why there is none."""
         self._asked = self._clock()
         try:
             answer = self.call(queue.SQUEUE)
+            if answer.status != 0:
+                raise Unavailable(f"squeue does not answer: {answer.sentence}")
+            lines = queue.by_key(queue.read_squeue(answer.out))
+        except queue.Garbled:
+            self._fault = f"squeue does not answer as it should: {answer.out[:200]!r}"
         except Unavailable as error:
-            self._fault = error
-            return
-        if answer.status != 0:
-            self._fault = Unavailable(f"squeue does not answer: {answer.sentence}")
-            return
-        self._fault = None
-        lines = queue.by_key(queue.read_squeue(answer.out))
-        self._snapshot = Snapshot(self._asked, lines)
+            self._fault = str(error)
+        else:
+            self._fault, self._silent = "", float("-inf")
+            self._snapshot = Snapshot(self._asked, lines)
+        if self._fault:
+            self.note_silence()
 
     def accounts(
         self, names: Iterable[str], seconds: float, floor: float
@@ -101,11 +114,12 @@ class Cluster:
         if "accounting storage is disabled" in answer.err:
             self._no_accounts = True
         elif answer.status == 0:
-            found: dict[str, dict[Key, list[Line]]] = {name: {} for name in names}
-            for line in queue.read_sacct(answer.out):
-                if line.key[0] in found:
-                    found[line.key[0]].setdefault(line.key, []).append(line)
-            self._accounts = found
+            with suppress(queue.Garbled):
+                lines = queue.by_key(queue.read_sacct(answer.out))
+                self._accounts = {
+                    name: {key: of for key, of in lines.items() if key[0] == name}
+                    for name in names
+                }
 
 
 _CLUSTERS: WeakValueDictionary[tuple[object, ...], Cluster] = WeakValueDictionary()

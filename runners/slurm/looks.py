@@ -52,13 +52,14 @@ class Memory:
 VERBS = ("cancel", "release", "drop")
 
 
-def look(seat: Seat, memory: Memory, *, known: bool) -> Look:
+def look(seat: Seat, memory: Memory, job_id: str | None) -> Look:
     """Return what a task's folder tells. Raises OSError where the disk does not answer."""
+    seat.refresh()
     claim, note = seat.claim(), seat.note()
     start = None if claim is None else (claim.batch_id, claim.restart)
     files = Files(
         job=seat.job,
-        known=known,
+        job_id=job_id,
         claim=claim,
         is_news=start is not None and memory.told.get(seat.path) != start,
         record=None if claim is None else seat.record(),
@@ -107,6 +108,8 @@ def queue_word(look: Look, snapshot: Snapshot, since: float) -> Word:
         return Word()
     lines = [line for one in tries for line in snapshot.of(one.key)]
     line = _choose(lines, look.files.claim)
+    if not tries and look.files.job_id is not None:
+        line = snapshot.by_id.get(look.files.job_id)
     others = tuple(other for other in lines if other is not line and other.is_live)
     siblings = any(one.name in snapshot.names for one in tries)
     return Word(snapshot.taken, line, others, siblings)

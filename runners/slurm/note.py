@@ -1,6 +1,7 @@
 """What is noted in a task's folder before sbatch is called: under which name Slurm may know it."""
 
 import os
+from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -83,6 +84,15 @@ class Seat(Folder):
         os.replace(temp, path)
         if durably:
             wrapper.sync(place)
+
+    def has_disk(self) -> bool:
+        """Return whether the folder that this one would lie in is there."""
+        return os.path.isdir(os.path.dirname(self.path))
+
+    def refresh(self) -> None:
+        """Have a shared disk look for files that another machine has just written."""
+        with suppress(OSError):
+            os.listdir(self.place)
 
     def runs(self) -> bool:
         """Return whether somebody surely has its lock; no answer of the disk's is no proof."""

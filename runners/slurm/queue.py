@@ -8,7 +8,7 @@ from functools import cached_property
 _SQUEUE = ("JobArrayID", "State", "Reason", "NodeList", "exit_code", "RestartCnt", "Name")
 _SACCT = ("JobID", "State", "ExitCode", "NodeList", "JobName")
 SQUEUE = (
-    *("squeue", "--me", "--noheader", "--states=all", "--array", "-O"),
+    *("squeue", "--me", "--states=all", "--array", "-O"),
     ",".join(f"{field}:|" for field in _SQUEUE[:-1]) + f",{_SQUEUE[-1]}:",
 )
 _JOB = re.compile(r"(\d+)(?:_(\d+))?")
@@ -63,6 +63,10 @@ class Line:
         return self.state in LIVE
 
 
+class Garbled(ValueError):
+    """An answer does not begin as Slurm's answers do, so its silence on a job means nothing."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What squeue said at one time."""
@@ -75,6 +79,11 @@ class Snapshot:
     def names(self) -> frozenset[str]:
         """Names of which anything was said."""
         return frozenset(name for name, _ in self.lines)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Line]:
+        """What was said, by the id of the job or element."""
+        return {line.job_id: line for lines in self.lines.values() for line in lines}
 
     def of(self, key: Key) -> Sequence[Line]:
         """Return what was said of ``key``: one line, or none."""
@@ -90,12 +99,8 @@ def by_key(lines: Iterator[Line]) -> dict[Key, list[Line]]:
 
 
 def read_squeue(text: str) -> Iterator[Line]:
-    """Yield the lines of an answer to :data:`SQUEUE`."""
-    for row in text.split("\n"):
-        parts = row.split("|", len(_SQUEUE) - 1)
-        if len(parts) != len(_SQUEUE):
-            continue
-        job, state, reason, nodes, code, restarts, name = (part.strip() for part in parts)
+    """Yield the lines of an answer to :data:`SQUEUE`; raises Garbled."""
+    for job, state, reason, nodes, code, restarts, name in _rows(text, len(_SQUEUE), "NAME"):
         match = _JOB.fullmatch(job)
         if match is None or state not in LIVE | ENDED or not code.isdigit():
             continue
@@ -104,6 +109,24 @@ def read_squeue(text: str) -> Iterator[Line]:
         times = int(restarts) if restarts.isdigit() else 0
         key = name, None if match[2] is None else int(match[2])
         yield Line(key, job, state, _known(reason), _known(nodes), status, signal, times)
+
+
+def _rows(text: str, width: int, last: str) -> Iterator[list[str]]:
+    """Yield the rows below the header, which ends with ``last``. Raises Garbled without one.
+
+    What stands above it is a banner of somebody's, what has fewer columns is nothing of Slurm's.
+    """
+    rows = (row.split("|", width - 1) for row in text.split("\n"))
+    for row in rows:
+        if (
+            len(row) == width
+            and row[1].strip().upper() == "STATE"
+            and row[-1].strip().upper() == last
+        ):
+            break
+    else:
+        raise Garbled
+    yield from ([part.strip() for part in row] for row in rows if len(row) == width)
 
 
 def _known(word: str) -> str:
@@ -117,19 +140,15 @@ def sacct(names: Sequence[str], seconds: float) -> list[str]:
     """
     since = f"now-{int(seconds // 60) + 1}minutes"
     return [
-        *("sacct", "--allocations", "--noheader", "--parsable2", "-S", since, "-E", "now"),
+        *("sacct", "--allocations", "--parsable2", "-S", since, "-E", "now"),
         f"--name={','.join(names)}",
         f"--format={','.join(_SACCT)}",
     ]
 
 
 def read_sacct(text: str) -> Iterator[Line]:
-    """Yield the lines of an answer to :func:`sacct` about jobs that are over."""
-    for row in text.split("\n"):
-        parts = row.split("|", len(_SACCT) - 1)
-        if len(parts) != len(_SACCT):
-            continue
-        job, state, code, nodes, name = (part.strip() for part in parts)
+    """Yield the lines of an answer to :func:`sacct` about jobs that are over; raises Garbled."""
+    for job, state, code, nodes, name in _rows(text, len(_SACCT), "JOBNAME"):
         match, exit_code = _JOB.fullmatch(job), re.fullmatch(r"(\d+):(\d+)", code)
         word, _, who = state.partition(" by ")
         if match is None or exit_code is None or word not in ENDED:

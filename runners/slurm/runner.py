@@ -126,10 +126,9 @@ class SlurmRunner(Runner):
 
     def _look(self, ref: JobRef) -> list[Look]:
         """Return what the folders of one job tell; nothing where the disk does not answer."""
-        known = ref.job_id is not None
         with suppress(OSError):
             seats = [Seat(directory, ref.name) for directory in ref.directories]
-            return [look(seat, self._memory, known=known) for seat in seats]
+            return [look(seat, self._memory, ref.job_id) for seat in seats]
         return []
 
     def _hear(self, looks: Looks) -> None:
@@ -247,6 +246,8 @@ def _fenced(task: Look) -> bool:
     assert fence is not None
     assert report is not None
     try:
+        if not task.seat.exists():  # nor does the order, without which nothing of it can start
+            return task.seat.has_disk()
         return task.seat.fence(fence, may_have_run=report.may_have_run)
     except OSError:
         return False

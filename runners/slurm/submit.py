@@ -14,6 +14,7 @@ from runners.slurm.cluster import Cluster
 from runners.slurm.note import Given, Note, Seat
 from runners.slurm.options import SlurmOptions
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _LATER = answers.Full("Slurm does not answer; it was not asked for this job")
 
 
@@ -37,9 +38,9 @@ class Submission:
         """
         answered: dict[str, str | RunnerError] = {}
         for group in _groups(jobs):
-            answered |= self._give_group(group)
-            if any(type(answer) is Unavailable for answer in answered.values()):
+            if self.cluster.is_silent(self.options.poll_floor):
                 break
+            answered |= self._give_group(group)
         return {job.name: answered.get(job.name, _LATER) for job in jobs}
 
     def _give_group(self, jobs: Sequence[Job]) -> dict[str, str | RunnerError]:
@@ -59,6 +60,8 @@ class Submission:
                 continue
             del waiting[: len(chunk)]
             answered |= _ids(chunk, answer)
+            if type(answer) is Unavailable:
+                self.cluster.note_silence()
             if isinstance(answer, Unavailable):
                 later = answer if isinstance(answer, answers.Full) else _LATER
                 answered |= {job.name: later for job in waiting}
@@ -183,9 +186,10 @@ def _make_ready(job: Job, task: Task, limits: Limits) -> None:
         write_aside(f"{folder.path}/{name}", text)
     who = {"job": job.name, "task": task.name}
     order = encode(task, job, limits, {}, who=who)
-    path = os.fsencode(f"{folder.place}/order")
-    wrapper.put(path + b".tmp", order)
-    os.replace(path + b".tmp", path)
+    path = f"{folder.place}/order"
+    with open(os.open(f"{path}.tmp", _NEW, 0o600), "wb") as file:
+        file.write(order)
+    os.replace(f"{path}.tmp", path)
 
 
 def _write_code(folder: Path) -> None:

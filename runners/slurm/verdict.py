@@ -28,8 +28,8 @@ class Files:
     """What the task's folder says."""
 
     job: str
-    known: bool
-    """Whether the job was submitted for certain."""
+    job_id: str | None
+    """As Slurm gave it; ``None`` where it is not certain that the job was ever submitted."""
     claim: Claim | None = None
     is_news: bool = False
     """Whether nobody has been told of the claim yet."""
@@ -95,7 +95,9 @@ def judge(files: Files, word: Word) -> Verdict:
 def _unclaimed(files: Files, word: Word) -> Verdict:
     note, line = files.note, word.line
     if note is None or not note.given:
-        if files.known:
+        if files.job_id is not None and word.line is not None:
+            return Verdict()  # its folder is gone, and the id may be another job's by now
+        if files.job_id is not None:
             return _settled(files, word, ABSENT, word.lost_after, lambda: _gone(files))
         return Verdict(_lost("it was never given to Slurm", ran=False))
     if word.taken is None:
@@ -139,7 +141,7 @@ def _never_began(files: Files, line: Line) -> Verdict:
 
 def _gone(files: Files) -> Verdict:
     """Slurm knows nothing of it. Only one that was not acknowledged may be given again."""
-    if files.known:
+    if files.job_id is not None:
         message = "Slurm knows nothing of it any more, and it never began"
         return Verdict(_lost(message, ran=files.note is None), fence=JobState.LOST)
     return Verdict(_lost("Slurm did not take it", ran=False))
