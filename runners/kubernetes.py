@@ -67,10 +67,13 @@ class KubernetesRunner(Runner):
     def examine(self, job: Job) -> None:
         """Ask the server, without a trace, whether it would take ``job``."""
         self._must_be_possible(job)
+        wanted = manifest.manifest(job, self._options)
         try:
-            jobs.create(self._api, manifest.manifest(job, self._options), dry_run=True)
+            made = jobs.create(self._api, wanted, dry_run=True).json("Job")
         except Refusal as refusal:
             raise _as_error(refusal) from None
+        if problem := jobs.is_misunderstood(made, wanted):
+            raise Rejected(f"this Kubernetes is too old: {problem}")
 
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str | RunnerError]:
         """Create Jobs that do not run yet; after the first silence no more are tried."""
@@ -107,14 +110,15 @@ class KubernetesRunner(Runner):
         records = records_of(ref)
         records.note(token=records.token, context=self._api.current_context)
         try:
-            made = jobs.create(self._api, manifest.manifest(job, self._options)).json()
+            wanted = manifest.manifest(job, self._options)
+            made = jobs.create(self._api, wanted).json("Job")
         except Refusal as refusal:
             if refusal.reason != "AlreadyExists":
                 raise
             return self._adopted(job.name, records.token)
-        if len(job.tasks) > 1 and made["spec"].get("backoffLimitPerIndex") != 0:
+        if problem := jobs.is_misunderstood(made, wanted):
             jobs.delete(self._api, made, wait=False)
-            raise Rejected("this Kubernetes is too old for batch trials; they need 1.29 or later")
+            raise Rejected(f"this Kubernetes is too old: {problem}")
         self._created[job.name] = objects.uid(made)
         return objects.uid(made)
 

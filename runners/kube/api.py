@@ -56,14 +56,20 @@ class Answer:
     """The server's time, seconds since the epoch."""
     warnings: tuple[str, ...] = ()
 
-    def json(self) -> dict[str, Any]:
-        """Return the object. Raises Unavailable where it is none: somebody else has answered."""
+    def json(self, *kinds: str) -> dict[str, Any]:
+        """Return the object, of one of these kinds, whatever its kind where none is given.
+
+        Raises Unavailable where it is none: somebody else has answered, and nothing is known.
+        """
         try:
             found = json.loads(self.body)
         except ValueError:
             found = None
         if not isinstance(found, dict):
             raise Unavailable("what answers in place of Kubernetes does not speak JSON")
+        identity = (found.get("metadata") or {}).get("uid") or found.get("kind") != "Job"
+        if kinds and not (found.get("kind") in kinds and identity):
+            raise Unavailable("what answers in place of Kubernetes does not speak its language")
         return found
 
 

@@ -18,7 +18,7 @@ _QUEUE = "/metadata/labels/" + manifest.QUEUE.replace("/", "~1")
 def get(api: Api, name: str) -> Manifest | None:
     """Return a Job as it is now, ``None`` where the server states that there is none."""
     try:
-        return api.get(api.jobs(name)).json()
+        return api.get(api.jobs(name)).json("Job")
     except NotThere:
         return None
 
@@ -27,6 +27,15 @@ def create(api: Api, job: Manifest, *, dry_run: bool = False) -> Answer:
     """Ask once for a new Job; unknown fields are refused."""
     query = {"fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
     return api.request("POST", api.jobs(), query, job)
+
+
+def is_misunderstood(made: Manifest, job: Manifest) -> str:
+    """Return what a server that is too old has dropped of a new Job, or nothing."""
+    if not made["spec"].get("suspend"):
+        return "it starts Jobs at once; schedd needs 1.24 or later"
+    if made["spec"].get("backoffLimitPerIndex") != job["spec"].get("backoffLimitPerIndex"):
+        return "it has no batch trials; they need 1.29 or later"
+    return ""
 
 
 def is_ours(job: Manifest, name: str, token: str) -> bool:
@@ -55,7 +64,7 @@ def start(api: Api, name: str, uid: str, *, before: str, queue: str | None) -> N
         begin,
     ]
     try:
-        api.request("PATCH", api.jobs(name), None, patch, _PATCH)
+        api.request("PATCH", api.jobs(name), None, patch, _PATCH).json("Job")
     except NotThere:
         return
     except Refusal as refusal:
@@ -91,7 +100,7 @@ def delete(api: Api, job: Manifest, *, wait: bool = True) -> bool:
             "preconditions": {"uid": uid, "resourceVersion": version},
         }
         try:
-            api.request("DELETE", api.jobs(name), None, options)
+            api.request("DELETE", api.jobs(name), None, options).json("Status", "Job")
         except NotThere:
             return True
         except Refusal as refusal:
@@ -109,7 +118,7 @@ def expire(api: Api, name: str, uid: str, seconds: int) -> None:
         {"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": seconds},
     ]
     try:
-        api.request("PATCH", api.jobs(name), None, patch, _PATCH)
+        api.request("PATCH", api.jobs(name), None, patch, _PATCH).json("Job")
     except NotThere:
         return
     except Refusal as refusal:

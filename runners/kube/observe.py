@@ -130,6 +130,8 @@ class Observer:
     def _going_on(self, records: Records, job: Manifest, view: View, now: float) -> JobReport:
         """Report on a job that is not over; give up what will hardly ever start or end."""
         record = records.read()
+        if view.disruption and record.disruption is None:
+            records.note(disruption=view.disruption)
         end = record.end or self._verdict(records, record, view, now)
         if end is None:
             return view.report
@@ -172,7 +174,11 @@ class Observer:
             if task.pod is not None:
                 output.conclude(str(pods.terminated(task.pod).get("message") or ""))
         records = records_of(ref)
-        end, report = records.read().end, view.report
+        record = records.read()
+        end, report = record.end, view.report
+        seen = record.disruption
+        if seen and view.pods_missing and report.state is JobState.INTERRUPTED:
+            report = replace(report, reason=seen.reason, message=seen.message, node=seen.node)
         if end and job["metadata"].get("deletionTimestamp") and not _succeeded(report):
             report = _ended_by_us(end, report.job_id)
         if problem or view.pods_missing:

@@ -178,6 +178,12 @@ def _failed_pod(pod: Manifest, status: Manifest, ended: Manifest) -> JobReport:
     return exited(code, str(ended.get("reason") or ""), objects.sentence(ended.get("message")))
 
 
+def disruption(pod: Manifest) -> JobReport | None:
+    """Return why the infrastructure ends a Pod, which may run still, where it does."""
+    disrupted = objects.condition(pod, "DisruptionTarget")
+    return None if disrupted is None else _disrupted(pod, disrupted, "")
+
+
 def _disrupted(pod: Manifest, disrupted: Mapping[str, Any], text: str) -> JobReport:
     why = str(disrupted.get("reason") or "")
     words = objects.sentence(disrupted.get("message")) or text or why

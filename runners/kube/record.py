@@ -38,6 +38,8 @@ class Record(BaseModel):
     """The server's time at which its containers were first seen unable to start."""
     silent_since: float | None = None
     """The server's time at which it first could not give the output of the ended job."""
+    disruption: JobReport | None = None
+    """Why the infrastructure ends a Pod of it: the Pod is gone soon, and the Job knows less."""
     end: End | None = None
     outcome: JobReport | None = None
     """Its final report, when its output lies in its folders."""

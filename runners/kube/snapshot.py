@@ -75,7 +75,7 @@ def _pages(api: Api, path: str, selector: str) -> tuple[list[Manifest], float]:
     query = {"labelSelector": selector, "limit": PAGE}
     while True:
         answer = api.get(path, **query)
-        page = answer.json()
+        page = answer.json("JobList", "PodList")
         found += page.get("items") or []
         following = (page.get("metadata") or {}).get("continue")
         if not following:

@@ -10,6 +10,7 @@ from runners.kube import manifest, objects
 from runners.kube.pods import (
     TaskView,
     by_task,
+    disruption,
     exited,
     interrupted,
     is_overdue,
@@ -28,6 +29,8 @@ class View:
     stuck: str = ""
     lost_node: str = ""
     """The node that does not confirm the end of a Pod for so long that it must be given up."""
+    disruption: JobReport | None = None
+    """Why the infrastructure ends a Pod, while there is one that says so."""
 
     @property
     def pods_missing(self) -> bool:
@@ -44,7 +47,8 @@ def read(job: Manifest, pods: Sequence[Manifest], now: float) -> View:
     if is_over(job):
         tasks = tuple(_given_up(t) if is_overdue(t, now) else t for t in tasks)
     report = replace(_report(job, tasks), job_id=objects.uid(job))
-    return View(report, tasks, stuck, lost)
+    disrupted = next(filter(None, (disruption(t.pod) for t in tasks if t.pod is not None)), None)
+    return View(report, tasks, stuck, lost, disrupted)
 
 
 def _given_up(task: TaskView) -> TaskView:

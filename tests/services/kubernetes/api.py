@@ -12,7 +12,7 @@ from services.kubernetes.logs import log
 from services.kubernetes.patch import patched
 from services.kubernetes.pods import Kubelet
 from services.kubernetes.rbac import Rbac
-from services.kubernetes.selectors import matches_fields, matches_labels
+from services.kubernetes.selection import matches_fields, matches_labels
 from services.kubernetes.store import GROUPS, Store, check_preconditions
 
 

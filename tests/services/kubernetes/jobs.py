@@ -344,7 +344,8 @@ class JobController:
     def _event(self, job: dict, reason: str, message: str) -> None:
         meta = job["metadata"]
         for event in self.store.all("events", meta["namespace"]):
-            if event["message"] == message and event["involvedObject"]["uid"] == meta["uid"]:
+            same = event["message"] == message or reason == event["reason"] == "FailedCreate"
+            if same and event["involvedObject"]["uid"] == meta["uid"]:
                 return
         about = {"kind": "Job", "apiVersion": "batch/v1", "name": meta["name"], "uid": meta["uid"]}
         kind = "Warning" if reason == "FailedCreate" else "Normal"

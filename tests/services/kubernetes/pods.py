@@ -8,7 +8,7 @@ from typing import Any
 
 from services.kubernetes.containers import Container, Runtime, expanded
 from services.kubernetes.mounts import Mounts
-from services.kubernetes.store import Store, stamp
+from services.kubernetes.store import Store, seconds_of, stamp
 
 MESSAGE_LIMIT = 4096
 
@@ -91,7 +91,16 @@ class Kubelet:
             return
         if uid not in self.containers and not self._start(pod):
             return
+        if self._is_overdue(pod):
+            self.stop(pod, 0)
+            message = "Pod was active on the node longer than the specified deadline"
+            self._put(pod, phase="Failed", reason="DeadlineExceeded", message=message)
+            return
         self._observe(pod)
+
+    def _is_overdue(self, pod: dict) -> bool:
+        limit, start = pod["spec"].get("activeDeadlineSeconds"), pod["status"].get("startTime")
+        return bool(limit and start and self.store.now() >= seconds_of(start) + limit)
 
     def _schedule(self, pod: dict) -> bool:
         if pod["metadata"].get("deletionTimestamp"):

@@ -54,7 +54,7 @@ class Front:
         class Handler(_Handler):
             server_front = front
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
 
@@ -102,6 +102,13 @@ class Front:
         except Exception as bug:
             self.broken.append(bug)
             raise
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed; bugs of the fake are kept elsewhere."""
 
 
 class _Handler(BaseHTTPRequestHandler):
