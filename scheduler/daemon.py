@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from queue import Empty, SimpleQueue
+from typing import Generic, Protocol, TypeVar
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from scheduler import registry
 from scheduler.clock import Anchor, Clock
+from scheduler.generation.protocol import GeneratorClient
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.loop import Loop, World
 from scheduler.model.experiment import Event, ExperimentState
@@ -28,8 +30,21 @@ Watcher = Callable[[ExperimentState, tuple[Event, ...]], None]
 """Called after every tick with the state and what happened."""
 
 
+class Bell(Protocol):
+    """What is rung when a tick would see something new."""
+
+    stop: bool
+    """Whether the driver is asked to let go."""
+
+    def set(self) -> None:
+        """Ring; from any thread."""
+
+    def clear(self) -> None:
+        """Forget that it was rung."""
+
+
 class News:
-    """A flag that any thread and any signal handler may raise, and one thread waits for."""
+    """A bell that signal handlers may ring too, and one thread waits for."""
 
     def __init__(self) -> None:
         # Unlike threading.Event, this queue may be entered again from a signal handler.
@@ -55,13 +70,16 @@ class News:
         self._queue.put(None)
 
 
+B = TypeVar("B", bound=Bell)
+
+
 @dataclass(frozen=True, slots=True)
-class Driven:
+class Driven(Generic[B]):
     """An experiment that this process drives, from :func:`take` to :meth:`release`."""
 
     loop: Loop
     lease: Lease
-    news: News
+    news: B
 
     def release(self) -> None:
         """Stop generating, leave jobs alone, let another process drive."""
@@ -70,12 +88,19 @@ class Driven:
         self.lease.release()
 
 
-def take(store: Store, experiment: Experiment) -> Driven:
+def take(store: Store, experiment: Experiment) -> "Driven[News]":
+    """Take an experiment for this process alone; raises as :func:`taken` does."""
+    news = News()
+    return taken(store, experiment, news, WorkerGenerator(news.set))
+
+
+def taken(
+    store: Store, experiment: Experiment, news: B, generator: GeneratorClient
+) -> "Driven[B]":
     """Acquire the lease and put the loop together. Raises Held or StorageError.
 
     The definition is read again under the lease: until then another process might change it.
     """
-    news = News()
     lease = store.acquire(experiment, Clock().now())
     try:
         anchor = Anchor.from_json(store.clock(experiment))
@@ -86,7 +111,7 @@ def take(store: Store, experiment: Experiment) -> Driven:
             journal=ExperimentJournal(store, experiment, lease, clock),
             runner=registry.build_runner(definition, news.set),
             fetchers=registry.build_fetchers(definition),
-            generator=WorkerGenerator(news.set),
+            generator=generator,
             now=clock.now,
             trials_dir=experiment.trials_dir,
             token=experiment.token,
@@ -102,7 +127,7 @@ class Interrupted(Exception):
     """A signal asked this process to let go of the experiment; jobs go on."""
 
 
-def drive(driven: Driven, watch: Watcher) -> None:
+def drive(driven: Driven[News], watch: Watcher) -> None:
     """Tick until the experiment has ended: at its interval, at news, soon after a submission.
 
     Raises :class:`Interrupted` after the tick under way where ``news.stop`` is set, and LeaseLost
@@ -128,7 +153,7 @@ def drive(driven: Driven, watch: Watcher) -> None:
         timer.shutdown(wait=False)
 
 
-def drive_once(driven: Driven, watch: Watcher, wait: float = 300.0) -> None:
+def drive_once(driven: Driven[News], watch: Watcher, wait: float = 300.0) -> None:
     """Tick until there is nothing to do now: for cron. Raises StorageError and LeaseLost.
 
     Candidates that were asked for are waited for, at most ``wait`` seconds, and submitted.

@@ -2,16 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from scheduler.model.experiment import Event
 
 
-def logger(write: Callable[[str], None], *, as_json: bool, experiment: str) -> Any:
-    """Return a logger that gives ``write`` a line an event: in words, or as a JSON object."""
+def logger(
+    write: Callable[[str], None], *, as_json: bool, experiment: str, prefix: str = ""
+) -> Any:
+    """Return a logger that gives ``write`` a line an event: in words, or as a JSON object.
+
+    ``prefix``: what lines in words begin with, after the time.
+    """
     import structlog  # brings rich with it, which the verbs that only show need not wait for
 
-    render = structlog.processors.JSONRenderer() if as_json else _in_words
+    render = structlog.processors.JSONRenderer() if as_json else partial(_in_words, prefix)
     return structlog.wrap_logger(
         _Lines(write),
         processors=[structlog.processors.add_log_level, render],
@@ -50,7 +56,7 @@ def words(event: Event, metrics: Mapping[str, float] | None = None) -> str:
     return f"{kind}{where} {what.replace('_', ' ')}{attempt}{texts}"
 
 
-def _in_words(_logger: object, _method: str, keys: Mapping[str, Any]) -> str:
+def _in_words(prefix: str, _logger: object, _method: str, keys: Mapping[str, Any]) -> str:
     time = datetime.fromisoformat(keys["time"])
     event = Event(0.0, keys["event"], keys["message"], keys["trial"], keys["attempt"])
-    return f"{time.astimezone():%H:%M:%S} {words(event, keys['metrics'])}"
+    return f"{time.astimezone():%H:%M:%S} {prefix}{words(event, keys['metrics'])}"

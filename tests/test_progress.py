@@ -44,7 +44,7 @@ def test_a_line_shows_the_metrics_of_the_first_arm_of_the_trial_that_ended(capsy
     outcomes = [Outcome(t, f"{t}_{k}", {"loss": 10.0 * t + k}) for t in (2, 0, 1) for k in (0, 1)]
     state = ExperimentState(DEFINITION, outcomes=tuple(outcomes))
     event = Event(0.0, "trial_completed", "", 0, 1)
-    Progress(state, sys.stdout).watch(state, (event,))
+    Progress(state.definition.name, sys.stdout).watch(state, (event,))
     out = capsys.readouterr().out
     assert "trial 0 completed" in out
     assert out.endswith("loss = 0\n")

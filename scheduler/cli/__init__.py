@@ -12,6 +12,8 @@ READER_GONE = 141
 VERBS = {
     "run": ("scheduler.cli.drive", "Run an experiment to its end, or go on with it."),
     "resume": ("scheduler.cli.drive", "Go on with a stored experiment."),
+    "daemon": ("scheduler.cli.daemon", "Drive every experiment in the store."),
+    "submit": ("scheduler.cli.daemon", "Store an experiment for a daemon to drive."),
     "tick": ("scheduler.cli.drive", "Do what is due now and leave: for cron."),
     "validate": ("scheduler.cli.define", "Check an experiment's file; change nothing."),
     "schema": ("scheduler.cli.define", "Print the JSON Schema of an experiment's file."),

@@ -14,15 +14,20 @@ from scheduler.daemon import (
     INTERRUPTED,
     Driven,
     Interrupted,
+    News,
     drive,
     drive_once,
     interrupt_on_signals,
     take,
 )
-from scheduler.model.experiment import ExperimentStatus
+from scheduler.model.experiment import ExperimentState, ExperimentStatus
+from scheduler.storage import read
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store
 from scheduler.submit import submit
+
+LOOK = 1.0
+"""Seconds between two looks at what another process drives."""
 
 
 @click.command()
@@ -33,16 +38,23 @@ def run(file: str, storage: str | None) -> None:
 
     FILE defines the experiment. Run it again after a crash, a reboot or Ctrl-C, and it goes on
     where it was: jobs that still run are adopted, none is started twice. With a greater
-    total_trials an ended experiment goes on.
+    total_trials an ended experiment goes on. Where another process drives it, such as schedd
+    daemon, this one follows, and drives where that one dies.
 
     Exit status: 0 a criterion stopped it, 1 failures ended it, 2 the file is wrong, 71 the system
-    refused something, 73 another process drives it, 78 the database cannot be used, 130
-    interrupted.
+    refused something, 73 another process drives it and the file sets another budget, 78 the
+    database cannot be used, 130 interrupted.
     """
     definition = common.load(file)
     store = Store.open(common.storage_url(storage, definition), create=True)
     experiment = submit(store, definition, time.time(), lambda text: click.echo(text, err=True))
-    _drive(store, experiment, take(store, experiment))
+    while True:
+        try:
+            driven = take(store, experiment)
+        except Held as held:
+            follow(store, experiment, held)
+        else:
+            _drive(store, experiment, driven)
 
 
 @click.command()
@@ -78,14 +90,14 @@ def tick(name: str | None, storage: str | None) -> None:
     except Held:
         return
     try:
-        drive_once(driven, Progress(driven.loop.state, sys.stderr).watch)
+        drive_once(driven, Progress(experiment.definition.name, sys.stderr).watch)
     finally:
         driven.release()
     if driven.loop.state.status is ExperimentStatus.FAILED:
         sys.exit(ENDED_BY_FAILURES)
 
 
-def _drive(store: Store, experiment: Experiment, driven: Driven) -> NoReturn:
+def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoReturn:
     """Drive to the end, show how it goes, and leave with the exit status."""
     interrupt_on_signals(driven.news)
     name = experiment.definition.name
@@ -100,6 +112,33 @@ def _drive(store: Store, experiment: Experiment, driven: Driven) -> NoReturn:
         sys.exit(INTERRUPTED)
     finally:
         driven.release()
-    click.echo(summary(driven.loop.state, common.storage_words(store)))
-    failed = driven.loop.state.status is ExperimentStatus.FAILED
-    sys.exit(ENDED_BY_FAILURES if failed else 0)
+    _leave(store, driven.loop.state)
+
+
+def follow(store: Store, experiment: Experiment, held: Held) -> None:
+    """Show how another process drives it; leave where it ends, return where nobody drives."""
+    name = experiment.definition.name
+    click.echo(f"{held}; following it", err=True)
+    seen = read.count_events(store, experiment.id)
+    try:
+        with progress(store.peek(experiment)) as shown:
+            while True:
+                driven = store.is_driven(name)
+                state = store.peek(experiment)
+                news = tuple(read.events(store, experiment.id, offset=seen))
+                seen += len(news)
+                shown.watch(state, news)
+                if state.status is not ExperimentStatus.RUNNING or not driven:
+                    break
+                time.sleep(LOOK)
+    except KeyboardInterrupt:
+        click.echo(f"{name} goes on: {held}", err=True)
+        sys.exit(INTERRUPTED)
+    if state.status is not ExperimentStatus.RUNNING:
+        _leave(store, state)
+
+
+def _leave(store: Store, state: ExperimentState) -> NoReturn:
+    """Say what came of it, and leave with the exit status."""
+    click.echo(summary(state, common.storage_words(store)))
+    sys.exit(ENDED_BY_FAILURES if state.status is ExperimentStatus.FAILED else 0)

@@ -11,7 +11,7 @@ from scheduler.cli import common, text, views
 from scheduler.cli.control import ask
 from scheduler.cli.refused import Refused
 from scheduler.cli.steer import mapping
-from scheduler.daemon import Driven, drive_once, take
+from scheduler.daemon import Driven, News, drive_once, take
 from scheduler.jobs import tasks_of
 from scheduler.model.base import did_you_mean
 from scheduler.model.experiment import Ask, Event, ExperimentState, ExperimentStatus
@@ -159,7 +159,7 @@ def _taken(store: Store, experiment: Experiment, wait: float) -> int | None:
             driven.release()
 
 
-def _begun(driven: Driven, store: Store, experiment: Experiment) -> int | None:
+def _begun(driven: Driven[News], store: Store, experiment: Experiment) -> int | None:
     """Begin a trial of an experiment that this process drives, and note that at once."""
     index = store.begin(experiment.id, time.time())
     if index is None:

@@ -21,14 +21,15 @@ QUIET = frozenset({"trial_candidate", "trial_staged", "trial_running"})
 class Progress:
     """Logs each event that matters: a line in words, or JSON where ``SCHEDD_LOG`` is ``json``."""
 
-    def __init__(self, state: ExperimentState, stream: TextIO) -> None:
+    def __init__(self, name: str, stream: TextIO, *, among_others: bool = False) -> None:
+        """``among_others``: lines in words begin with the experiment's name."""
         self._stream = stream
         as_json = os.environ.get("SCHEDD_LOG") == "json"
-        name = state.definition.name
-        self._log = log.logger(self.line, as_json=as_json, experiment=name)
+        prefix = f"{name} " if among_others and name else ""
+        self._log = log.logger(self.line, as_json=as_json, experiment=name, prefix=prefix)
 
-    def watch(self, state: ExperimentState, events: tuple[Event, ...]) -> None:
-        """Show what happened in one tick."""
+    def watch(self, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
+        """Show what happened in one tick; ``None``: to an experiment that is not driven."""
         for event in events:
             if event.kind not in QUIET:
                 log.report(self._log, event, _metrics(state, event))
@@ -70,7 +71,7 @@ class Bar(Progress):
 
     def __init__(self, state: ExperimentState) -> None:
         """Import rich here: only a terminal needs it."""
-        super().__init__(state, sys.stderr)
+        super().__init__(state.definition.name, sys.stderr)
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
@@ -95,9 +96,11 @@ class Bar(Progress):
     def __exit__(self, *_: object) -> None:
         self._rich.stop()
 
-    def watch(self, state: ExperimentState, events: tuple[Event, ...]) -> None:
+    def watch(self, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
         """Show lines above the bar, and bring the bar up to date."""
         super().watch(state, events)
+        if state is None:
+            return
         words = [f"{state.pending} running", f"{state.tally.count(TrialStatus.FAILED)} failed"]
         words += [text for text in (self._best.words(state), self._left(state)) if text]
         self._rich.update(self._task, completed=_done(state), counts=" · ".join(words))
@@ -121,15 +124,15 @@ class Bar(Progress):
 def progress(state: ExperimentState) -> Iterator[Progress]:
     """Show progress on standard error: a bar where it is a terminal, lines otherwise."""
     if not sys.stderr.isatty():
-        yield Progress(state, sys.stderr)
+        yield Progress(state.definition.name, sys.stderr)
         return
     with Bar(state) as bar:
         yield bar
 
 
-def _metrics(state: ExperimentState, event: Event) -> dict[str, float]:
+def _metrics(state: ExperimentState | None, event: Event) -> dict[str, float]:
     """Return the metrics of a trial that has just completed, of its first arm."""
-    if event.kind != "trial_completed":
+    if state is None or event.kind != "trial_completed":
         return {}
     newest = dropwhile(lambda o: o.trial_index != event.trial_index, reversed(state.outcomes))
     arms = list(takewhile(lambda o: o.trial_index == event.trial_index, newest))

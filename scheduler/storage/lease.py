@@ -20,6 +20,9 @@ PATIENCE = 5
 class Lease:
     """The right to write an experiment, from :func:`acquire` to :meth:`release`."""
 
+    renew_every: float | None = None
+    """Seconds after which :meth:`renew` is due; ``None`` where the lease needs no renewal."""
+
     def __init__(self, experiment_id: int, epoch: int, lock: IO[str]) -> None:
         self.experiment_id = experiment_id
         self.epoch = epoch
@@ -34,6 +37,9 @@ class Lease:
         values = {"seconds": seconds, "clock": clock}
         if connection.execute(_GUARD, {**ours, **values}).rowcount != 1:
             raise LeaseLost("another process took the experiment over")
+
+    def renew(self) -> None:
+        """Say that we are alive: the kernel knows."""
 
     def release(self) -> None:
         """Let the next one drive. May be called twice."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 
-from scheduler.model.experiment import Event
+from scheduler.model.experiment import Event, ExperimentStatus
 from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import rows, schema
@@ -42,6 +42,15 @@ class Surroundings:
     """Why nothing moves, where the latest news of the backend or the generator is bad."""
     asked: tuple[str, ...]
     """Commands that were not applied yet, in words."""
+
+
+def unfinished(store: Store) -> list[str]:
+    """Return the names of experiments that have something to do, oldest first."""
+    e, c = schema.experiment.c, schema.command.c
+    sent_back = exists().where(c.experiment_id == e.id, c.applied_at.is_(None), c.verb == "retry")
+    is_open = or_(e.status == ExperimentStatus.RUNNING.value, sent_back)
+    with store.reading() as connection:
+        return list(connection.execute(select(e.name).where(is_open).order_by(e.id)).scalars())
 
 
 def count_trials(store: Store, experiment_id: int, statuses: Sequence[TrialStatus] = ()) -> int:

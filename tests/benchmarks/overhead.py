@@ -125,7 +125,7 @@ def measure(trials: int, apart: bool, folder: Path) -> dict[str, float]:
     imports, own = cpu_of(worker), time.process_time()
     marks = Marks(lambda: time.process_time() + cpu_of(worker))
     with open("/dev/null", "w") as nothing:
-        progress = Progress(driven.loop.state, nothing)
+        progress = Progress(driven.loop.state.definition.name, nothing)
 
         def watch(state, events) -> None:
             progress.watch(state, events)

@@ -1,0 +1,94 @@
+"""The verbs of the service: daemon, which drives everything in a store, and submit."""
+
+import os
+import signal
+import socket
+import sys
+import time
+
+import click
+
+from scheduler.cli import common
+from scheduler.cli.progress import Progress
+from scheduler.model.experiment import Event, ExperimentState
+from scheduler.service import Service
+from scheduler.storage.store import Store
+from scheduler.submit import submit as store_it
+
+
+@click.command()
+@click.option(
+    "--generators",
+    type=click.IntRange(1, 64),
+    default=2,
+    metavar="N",
+    show_default=True,
+    help="Processes that propose arms, at most; each may need half a gigabyte.",
+)
+@common.storage_option
+def daemon(generators: int, storage: str | None) -> None:
+    """Drive every experiment in the store.
+
+    Takes those that nobody drives, also those that are submitted later; polls, learns and deploys
+    until SIGTERM or Ctrl-C, which leave jobs alone. Logs to standard error: JSON, or words on a
+    terminal. Under systemd it says when it is ready and feeds the watchdog.
+    """
+    store = Store.open(common.storage_url(storage), create=True)
+    log = _Log()
+    service = Service(
+        store, log.tell, generators=generators, progress=lambda: _notify("WATCHDOG=1")
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    log.tell("", None, (Event(time.time(), "daemon_started", f"drives what {store.url} holds"),))
+    _notify("READY=1")
+    try:
+        service.run()
+    finally:
+        _notify("STOPPING=1")
+        store.close()
+    log.tell("", None, (Event(time.time(), "daemon_stopped", "jobs go on"),))
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@common.storage_option
+def submit(file: str, storage: str | None) -> None:
+    """Store an experiment for a daemon to drive.
+
+    As schedd run, without driving it: schedd daemon takes it within seconds.
+    """
+    definition = common.load(file)
+    store = Store.open(common.storage_url(storage, definition), create=True)
+    store_it(store, definition, time.time(), lambda text: click.echo(text, err=True))
+    name = definition.name
+    driven = "" if store.is_driven(name) else "; nobody drives it yet: schedd daemon does"
+    click.echo(f"submitted {name}{driven}")
+
+
+class _Log:
+    """One line an event; JSON where nobody reads along, as SCHEDD_LOG asks for elsewhere."""
+
+    def __init__(self) -> None:
+        if not sys.stderr.isatty():
+            os.environ.setdefault("SCHEDD_LOG", "json")
+        self._shown: dict[str, Progress] = {}
+
+    def tell(self, name: str, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
+        """Show what happened to one experiment, or to the daemon itself."""
+        if name not in self._shown:
+            self._shown[name] = Progress(name, sys.stderr, among_others=True)
+        self._shown[name].watch(state, events)
+
+
+def _notify(text: str) -> None:
+    """Tell systemd, where it started us; see sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    address = f"\0{address[1:]}" if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        try:
+            out.sendto(text.encode(), address)
+        except OSError as error:
+            click.echo(f"systemd cannot be told {text}: {error.strerror}", err=True)

@@ -1,0 +1,252 @@
+"""All experiments of a store, driven by one process: discovery, turns, and letting go.
+
+APScheduler says when, a pool of threads does it, and the database is the only memory. A turn of
+one experiment never waits for another's: a slow backend holds one thread, a broken experiment is
+put aside for a while.
+"""
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from scheduler.daemon import EAGER, Driven, taken
+from scheduler.generation.workers import Workers
+from scheduler.model.experiment import Event, ExperimentState
+from scheduler.plugins import RegistryError
+from scheduler.storage import read
+from scheduler.storage.errors import Held, LeaseLost, StorageBusy, StorageError
+from scheduler.storage.store import Store
+
+DISCOVER = 5.0
+"""Seconds between two looks for experiments that nobody drives."""
+ASIDE = 60.0
+"""Seconds for which an experiment that broke is left alone."""
+THREADS = 16
+"""So many experiments may be slow at once before the others notice."""
+
+Tell = Callable[[str, ExperimentState | None, tuple[Event, ...]], None]
+"""Called with an experiment's name, its state where it is known, and what happened."""
+
+
+@dataclass
+class _Seat:
+    """One experiment that this process drives."""
+
+    name: str
+    driven: Driven["_Bell"]
+    interval: float
+    """Seconds between two turns."""
+    due: float = 0.0
+    """When the backend is to be asked next, unless there are news before."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held during a turn."""
+    trouble: bool = False
+    over: bool = False
+
+
+class Service:
+    """Drives what nobody else drives, until it is told to stop."""
+
+    def __init__(
+        self, store: Store, tell: Tell, *, generators: int, progress: Callable[[], None]
+    ) -> None:
+        """``generators``: worker processes at a time; ``progress``: called at each discovery."""
+        self._store = store
+        self._tell = tell
+        self._progress = progress
+        self._workers = Workers(generators)
+        self._seats: dict[str, _Seat] = {}
+        self._aside: dict[str, float] = {}
+        self._troubled = False
+        self._stop = threading.Event()
+        self._timer = BackgroundScheduler(
+            timezone=UTC, executors={"default": ThreadPoolExecutor(THREADS)}
+        )
+
+    def run(self) -> None:
+        """Drive until :meth:`stop`; then let go of everything. Jobs go on."""
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        self._timer.configure(job_defaults=options)
+        self._timer.add_job(
+            self._discover, "interval", seconds=DISCOVER, next_run_time=datetime.now(UTC)
+        )
+        self._timer.start()
+        try:
+            self._stop.wait()
+        finally:
+            self._timer.shutdown(wait=True)
+            for seat in list(self._seats.values()):
+                self._leave(seat)
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to end once the turns under way are over; from any thread."""
+        self._stop.set()
+
+    # -- discovery
+
+    def _discover(self) -> None:
+        """Take what nobody drives.
+
+        The watchdog is fed here, in a thread of the pool: where all of it hangs, it starves.
+        """
+        try:
+            found = read.unfinished(self._store)
+        except StorageError as error:
+            if not self._troubled:
+                self._say("", "storage_unavailable", f"waiting, nothing is lost: {error}")
+            self._troubled = True
+            return
+        self._troubled = False
+        now = time.monotonic()
+        for name in found:
+            if name in self._seats or self._aside.get(name, now) > now or self._stop.is_set():
+                continue
+            self._aside.pop(name, None)
+            self._adopt(name)
+        self._progress()
+
+    def _adopt(self, name: str) -> None:
+        bell = _Bell(self, name)
+        try:
+            experiment = self._store.find(name)
+            if experiment is None:
+                return
+            driven = taken(self._store, experiment, bell, self._workers.client(bell.set))
+        except (Held, StorageBusy):
+            return
+        except (RegistryError, StorageError, OSError) as error:
+            self._put_aside(name, f"it cannot be driven: {error}")
+            return
+        seat = _Seat(name, driven, _pace(driven))
+        self._seats[name] = seat
+        self._say(name, "experiment_taken", "driven by this process")
+        self._timer.add_job(
+            self._turn,
+            "interval",
+            id=name,
+            args=[seat],
+            seconds=seat.interval,
+            next_run_time=datetime.now(UTC),
+        )
+
+    # -- turns
+
+    def ring(self, name: str, delay: float = 0.0) -> None:
+        """Let the experiment's next turn come now; from any thread."""
+        try:
+            self._timer.modify_job(
+                name, next_run_time=datetime.now(UTC) + timedelta(seconds=delay)
+            )
+        except JobLookupError:
+            return  # it has been let go of
+
+    def _turn(self, seat: _Seat) -> None:
+        """Tick one experiment once; whatever goes wrong concerns it alone."""
+        with seat.lock:
+            if seat.over:
+                return
+            try:
+                self._tick_or_renew(seat)
+            except LeaseLost as error:
+                self._let_go(seat, "lease_lost", str(error))
+            except StorageError as error:
+                self._let_go(seat, "experiment_put_aside", str(error), ASIDE)
+            except Exception as error:  # a bug of ours ends one experiment's turn, not the others'
+                trace = "".join(traceback.format_exception(error))
+                self._let_go(seat, "experiment_put_aside", f"this is a bug: {trace}", ASIDE)
+
+    def _tick_or_renew(self, seat: _Seat) -> None:
+        news, now = seat.driven.news, time.monotonic()
+        if now < seat.due and not news.is_set:
+            seat.driven.lease.renew()
+            return
+        news.clear()
+        # A timer is never quite on time: the next turn must not find itself too early.
+        seat.due = now + 0.5 * seat.driven.loop.state.definition.polling.interval
+        self._tick(seat)
+
+    def _tick(self, seat: _Seat) -> None:
+        loop = seat.driven.loop
+        try:
+            events = loop.tick()
+        except StorageBusy as error:
+            if not seat.trouble:
+                self._say(seat.name, "storage_unavailable", f"waiting, nothing is lost: {error}")
+            seat.trouble = True
+            return
+        if seat.trouble:
+            self._say(seat.name, "storage_available", "going on")
+        seat.trouble = False
+        self._tell(seat.name, loop.state, events)
+        if loop.ended:
+            self._let_go(seat, "experiment_left", "it has ended")
+            return
+        if (pace := _pace(seat.driven)) != seat.interval:
+            seat.interval = pace
+            self._timer.reschedule_job(seat.name, trigger="interval", seconds=pace)
+        if loop.eager or seat.driven.news.is_set:
+            self.ring(seat.name, EAGER)
+
+    # -- letting go
+
+    def _let_go(self, seat: _Seat, kind: str, why: str, aside: float = 0.0) -> None:
+        if aside:
+            self._aside[seat.name] = time.monotonic() + aside
+        seat.over = True
+        self._timer.remove_job(seat.name)
+        self._seats.pop(seat.name, None)
+        seat.driven.release()
+        self._say(seat.name, kind, why)
+
+    def _leave(self, seat: _Seat) -> None:
+        with seat.lock:
+            seat.over = True
+            self._seats.pop(seat.name, None)
+            seat.driven.release()
+
+    def _put_aside(self, name: str, why: str) -> None:
+        self._aside[name] = time.monotonic() + ASIDE
+        self._say(name, "experiment_put_aside", why)
+
+    def _say(self, name: str, kind: str, message: str) -> None:
+        self._tell(name, None, (Event(time.time(), kind, message),))
+
+
+class _Bell:
+    """The news of one experiment: rung from any thread, it brings the next turn forward."""
+
+    def __init__(self, service: Service, name: str) -> None:
+        self._service = service
+        self._name = name
+        self._rung = threading.Event()
+        self.stop = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it was rung since it was last cleared."""
+        return self._rung.is_set()
+
+    def set(self) -> None:
+        """Ring."""
+        self._rung.set()
+        self._service.ring(self._name)
+
+    def clear(self) -> None:
+        """Forget that it was rung: what rang it is looked at from now on."""
+        self._rung.clear()
+
+
+def _pace(driven: Driven["_Bell"]) -> float:
+    """Return the seconds between two turns: a lease must be renewed in between."""
+    interval = driven.loop.state.definition.polling.interval
+    renew = driven.lease.renew_every
+    return interval if renew is None else min(interval, renew)
