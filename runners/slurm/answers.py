@@ -20,10 +20,11 @@ _NO_WORD = re.compile(
     re.IGNORECASE,
 )
 """A message that may have been lost on either way."""
-_FULL = re.compile(
-    r"MaxSubmit|GrpSubmit|MaxJobCount|too many|maximum .*jobs|submit limit", re.IGNORECASE
-)
+_FULL = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|too many|maximum .*jobs", re.IGNORECASE)
 """No room for so many."""
+_POLICY = re.compile(r"violates accounting/QOS policy")
+_NAMED = re.compile(r"(Assoc|QOS)(Max|Grp|Min)\w+")
+"""A limit by its name; one that is no limit of submissions is there to stay."""
 _NOT_NOW = re.compile(
     r"not available now|down, drained or reserved|maintenance|in drain state", re.IGNORECASE
 )
@@ -60,7 +61,7 @@ def _refused(reason: str, said: str, sentence: str) -> Rejected | Unavailable:
     """Return what a refusal means that the controller, or the way to it, gave."""
     if "Invalid job array" in reason:
         return TooLarge(sentence)
-    if _FULL.search(said):
+    if _FULL.search(said) or (_POLICY.search(reason) and not _NAMED.search(said)):
         return AtLimit(sentence)
     if _NOT_NOW.search(said):
         return Full(sentence)

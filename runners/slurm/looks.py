@@ -109,7 +109,8 @@ def queue_word(look: Look, snapshot: Snapshot, since: float) -> Word:
     lines = [line for one in tries for line in snapshot.of(one.key)]
     line = _choose(lines, look.files.claim)
     if not tries and look.files.job_id is not None:
-        line = snapshot.by_id.get(look.files.job_id)
+        line = snapshot.by_id.get(look.files.job_id)  # an id alone never says that it has ended
+        line = line if line is not None and line.is_live else None
     others = tuple(other for other in lines if other is not line and other.is_live)
     siblings = any(one.name in snapshot.names for one in tries)
     return Word(snapshot.taken, line, others, siblings)

@@ -103,12 +103,8 @@ def text(folder: Path, options: SlurmOptions) -> str:
 def _setup(lines: Sequence[str], run: str) -> list[str]:
     """Run each line in this shell; record the first that fails as the end of the task."""
     steps = [f'step={shlex.quote(line)}; eval "$step" || exit' for line in lines]
-    return [f'trap \'{_quoted(run)} "$?" "$step"\' EXIT', *steps, "trap - EXIT"]
-
-
-def _quoted(text: str) -> str:
-    """Return ``text`` as it stands within single quotes."""
-    return text.replace("'", "'\\''")
+    failed = shlex.quote(f'exec {run} "$?" "$step"')
+    return [f"trap {failed} EXIT", *steps, "trap - EXIT"]
 
 
 def fault(job: Job) -> str | None:
