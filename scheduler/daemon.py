@@ -95,7 +95,11 @@ def take(store: Store, experiment: Experiment) -> "Driven[News]":
 
 
 def taken(
-    store: Store, experiment: Experiment, news: B, generator: GeneratorClient
+    store: Store,
+    experiment: Experiment,
+    news: B,
+    generator: GeneratorClient,
+    allowed: Callable[[ExperimentState], int | None] = lambda _: None,
 ) -> "Driven[B]":
     """Acquire the lease and put the loop together. Raises Held or StorageError.
 
@@ -112,6 +116,7 @@ def taken(
             runner=registry.build_runner(definition, news.set),
             fetchers=registry.build_fetchers(definition),
             generator=generator,
+            allowed=allowed,
             now=clock.now,
             trials_dir=experiment.trials_dir,
             token=experiment.token,

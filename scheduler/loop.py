@@ -62,6 +62,8 @@ class World:
     now: Callable[[], float]
     trials_dir: Path
     token: str
+    allowed: Callable[[ExperimentState], int | None] = lambda _: None
+    """How many unfinished jobs it may have beside others; ``None``: as many as wanted."""
     traits: Mapping[str, Traits] = field(default_factory=dict)
     """What is known of the generators that the strategy names."""
 
@@ -164,7 +166,7 @@ class Loop:
             measurements=self._measurements(state, reports),
             curves=self._curves(state, reports, now),
             commands=self.world.journal.commands(),
-            max_jobs=self.backend.max_jobs,
+            max_jobs=_least(self.backend.max_jobs, self.world.allowed(state)),
             submit_at_most=self.backend.submit_at_most,
         )
 
@@ -252,6 +254,10 @@ class Loop:
     def _generate(self, wanted: int) -> None:
         known = candidates.known(self.state, self.world.journal)
         self.world.generator.ask(candidates.request(self.state, wanted, known))
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _key(o: Observation) -> tuple[int, int, str, str, float | None]:

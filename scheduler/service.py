@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +21,7 @@ from scheduler.daemon import EAGER, Driven, taken
 from scheduler.generation.workers import Workers
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.plugins import RegistryError
+from scheduler.slots import Slots
 from scheduler.storage import read
 from scheduler.storage.errors import Held, LeaseLost, StorageBusy, StorageError
 from scheduler.storage.store import Store
@@ -56,9 +57,20 @@ class Service:
     """Drives what nobody else drives, until it is told to stop."""
 
     def __init__(
-        self, store: Store, tell: Tell, *, generators: int, progress: Callable[[], None]
+        self,
+        store: Store,
+        tell: Tell,
+        *,
+        generators: int,
+        progress: Callable[[], None],
+        max_jobs: Mapping[str, int],
     ) -> None:
-        """``generators``: worker processes at a time; ``progress``: called at each discovery."""
+        """Drive nothing yet.
+
+        ``generators``: worker processes at a time; ``progress``: called at each discovery;
+        ``max_jobs``: unfinished jobs of all experiments together, by type of runner.
+        """
+        self._slots = Slots(max_jobs, self.ring)
         self._store = store
         self._tell = tell
         self._progress = progress
@@ -120,7 +132,8 @@ class Service:
             experiment = self._store.find(name)
             if experiment is None:
                 return
-            driven = taken(self._store, experiment, bell, self._workers.client(bell.set))
+            generator = self._workers.client(bell.set)
+            driven = taken(self._store, experiment, bell, generator, self._slots.allowed)
         except (Held, StorageBusy):
             return
         except (RegistryError, StorageError, OSError) as error:
@@ -142,6 +155,8 @@ class Service:
 
     def ring(self, name: str, delay: float = 0.0) -> None:
         """Let the experiment's next turn come now; from any thread."""
+        if (seat := self._seats.get(name)) is not None:
+            seat.due = 0.0
         try:
             self._timer.modify_job(
                 name, next_run_time=datetime.now(UTC) + timedelta(seconds=delay)
@@ -205,6 +220,7 @@ class Service:
         self._timer.remove_job(seat.name)
         self._seats.pop(seat.name, None)
         seat.driven.release()
+        self._slots.forget(seat.name)
         self._say(seat.name, kind, why)
 
     def _leave(self, seat: _Seat) -> None:

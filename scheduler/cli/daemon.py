@@ -8,8 +8,10 @@ import time
 
 import click
 
+from scheduler import registry
 from scheduler.cli import common
 from scheduler.cli.progress import Progress
+from scheduler.cli.refused import Refused
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.service import Service
 from scheduler.storage.store import Store
@@ -25,18 +27,30 @@ from scheduler.submit import submit as store_it
     show_default=True,
     help="Processes that propose arms, at most; each may need half a gigabyte.",
 )
+@click.option(
+    "--max-jobs",
+    "max_jobs",
+    multiple=True,
+    metavar="RUNNER=N",
+    help="At most N unfinished jobs of all experiments on this runner together.",
+)
 @common.storage_option
-def daemon(generators: int, storage: str | None) -> None:
+def daemon(generators: int, max_jobs: tuple[str, ...], storage: str | None) -> None:
     """Drive every experiment in the store.
 
     Takes those that nobody drives, also those that are submitted later; polls, learns and deploys
     until SIGTERM or Ctrl-C, which leave jobs alone. Logs to standard error: JSON, or words on a
     terminal. Under systemd it says when it is ready and feeds the watchdog.
     """
+    caps = dict(map(_cap, max_jobs))
     store = Store.open(common.storage_url(storage), create=True)
     log = _Log()
     service = Service(
-        store, log.tell, generators=generators, progress=lambda: _notify("WATCHDOG=1")
+        store,
+        log.tell,
+        generators=generators,
+        progress=lambda: _notify("WATCHDOG=1"),
+        max_jobs=caps,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
@@ -64,6 +78,16 @@ def submit(file: str, storage: str | None) -> None:
     name = definition.name
     driven = "" if store.is_driven(name) else "; nobody drives it yet: schedd daemon does"
     click.echo(f"submitted {name}{driven}")
+
+
+def _cap(option: str) -> tuple[str, int]:
+    runner, sign, count = option.partition("=")
+    if not sign or not count.isdecimal() or int(count) < 1:
+        raise Refused(f"--max-jobs {option} is not RUNNER=N, for example local=4")
+    if runner not in registry.runner_names():
+        known = ", ".join(registry.runner_names())
+        raise Refused(f"there is no runner called {runner!r}; there is {known}")
+    return runner, int(count)
 
 
 class _Log:

@@ -75,6 +75,8 @@ class TrialOptions(Model):
     """Arms per trial, deployed and measured together."""
     replicates: int = Field(default=1, ge=1, le=1000)
     """Runs of each arm in its trial; several give a mean and its standard error."""
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    """Where a daemon shares out slots: greater ones are served first."""
     ttl: Duration | None = None
     """A RUNNING trial that is older is ended."""
     pending_ttl: Duration | None = None
