@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench sweep sim test-kubernetes fix clean
+.PHONY: help run test check bench sweep sim test-kubernetes test-slurm fix clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ sim: $(VENV)/.test ## the simulation, with 20 000 histories
 
 sweep: $(VENV)/.test ## kill the real thing at every system call, twice too (an hour)
 	pytest -m sweep
+
+test-slurm: $(VENV)/.test ## break a real Slurm in every way, kill schedd everywhere (half an hour)
+	pytest -m slurm_faults -rs
 
 test-kubernetes: $(VENV)/.test ## test against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster's configuration"; exit 2; }

@@ -43,6 +43,11 @@ class Service:
         self._order(f"SIGNAL {number:d}")
 
     @property
+    def pid(self) -> int:
+        """The daemon's, for as long as nobody waits for its end."""
+        return int(self._order("WAIT 0").split()[0])
+
+    @property
     def is_alive(self) -> bool:
         return "alive" in self._order("WAIT 0")
 

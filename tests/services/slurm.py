@@ -46,6 +46,14 @@ def why_not(*, accounting: bool = False) -> str:
     return f"no Slurm: put '127.0.0.1 {host}' first in /etc/hosts, {host} is at {_own_address()!r}"
 
 
+def _memory() -> str | None:
+    """Return a folder in memory where programs may lie, as jobs' scripts do."""
+    place = "/dev/shm"
+    if not os.access(place, os.W_OK) or os.statvfs(place).f_flag & os.ST_NOEXEC:
+        return None
+    return place
+
+
 @cache
 def _own_address() -> str:
     """Return where this host's name leads: daemons listen there."""
@@ -78,7 +86,7 @@ class Slurm:
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         self.accounting = accounting
         # Short, since the path of a UNIX socket has at most 108 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir=_memory()))
         self.folder.chmod(0o755)
         self._ports = Ports()
         self._services: dict[str, list[Service]] = {}
@@ -128,6 +136,9 @@ class Slurm:
 
     def runs(self, name: str) -> bool:
         return name in self._services and self._services[name][-1].is_alive
+
+    def pid(self, name: str) -> int:
+        return self._services[name][-1].pid
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """End a daemon; a node's jobs go on."""

@@ -74,17 +74,18 @@ class Bed:
         folder.mkdir()
         self.folder = folder
         (folder / "e.yaml").write_text(text)
+        self.env = {k: v for k, v in os.environ.items() if k != "SCHEDD_STORAGE"}
+        self.stuck = STUCK
         self.faults: list[str] = []
         """What was seen in it that must never be."""
 
     def start(self, verb: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start schedd, perhaps under a tracer."""
         words = ["run", "e.yaml"] if verb == "run" else ["resume"]
-        kept = {k: v for k, v in os.environ.items() if k != "SCHEDD_STORAGE"}
         return subprocess.Popen(
             [*prefix, SCHEDD, *words],
             cwd=self.folder,
-            env=kept,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -95,7 +96,7 @@ class Bed:
     def wait(self, process: subprocess.Popen[str]) -> Ended:
         """Wait for the end of schedd; one that never ends is a fault and is killed."""
         try:
-            said, _ = process.communicate(timeout=STUCK)
+            said, _ = process.communicate(timeout=self.stuck)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             said, _ = process.communicate()
@@ -116,7 +117,7 @@ class Bed:
 
         A process that was killed amid vfork leaves its lock to the child for a moment.
         """
-        until = time.monotonic() + STUCK
+        until = time.monotonic() + self.stuck
         while (ended := self.drive(verb, prefix)).held and time.monotonic() < until:
             continue
         if verb == "resume" and ended.status in (2, 78):

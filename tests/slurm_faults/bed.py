@@ -1,0 +1,174 @@
+"""One experiment on a real Slurm: drive it with the real ``schedd``, disturb it, check the end."""
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from services.slurm import Slurm
+from slurm_faults.commands import Commands
+from sweep import bed as local
+
+BODY = (
+    'echo "{trial_index} {attempt}" >> ran.log; '
+    'echo "{trial_index} {attempt} $SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0}" >> jobs.log; '
+    "%s; "
+    'echo "{\\"loss\\": {params.x}}" > {trial_dir}/metrics.json'
+)
+
+
+def experiment(
+    script: str = ":", *, trials: int = 3, at_once: int = 2, **changes: Mapping[str, Any]
+) -> str:
+    """Return the YAML of an experiment whose trials note that they ran, then run ``script``.
+
+    ``changes`` are sections, laid over those here.
+    """
+    base: dict[str, Any] = {
+        "schema": "schedd/v1",
+        "name": "faults",
+        "parameters": [{"name": "x", "type": "range", "bounds": [0.0, 1.0]}],
+        "objective": "-loss",
+        "metrics": {"loss": {"fetcher": {"type": "json", "path": "{trial_dir}/metrics.json"}}},
+        "generation_strategy": {"nodes": [{"generator": "sobol"}], "seed": 3},
+        "trials": {"total_trials": trials, "max_pending_trials": at_once},
+        "failures": {"backoff": {"initial": 0.1}, "retries": {"infra": 5}},
+        "missing_metrics": {"retry_for": 10},
+        "polling": {"interval": 0.2},
+        "runner": {
+            "type": "slurm",
+            "command": ["sh", "-c", BODY.replace("%s", script)],
+            "resources": {"cpus": 1, "memory": "50M"},
+            "slurm": {"poll_floor": 0.2},
+        },
+    }
+    return yaml.safe_dump(_over(base, changes), sort_keys=False)
+
+
+def _over(base: Any, changes: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(changes, Mapping)):
+        return changes
+    return base | {key: _over(base.get(key), value) for key, value in changes.items()}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the cluster's controller knows of one job now."""
+
+    job_id: str
+    name: str
+    state: str
+    reason: str
+    restarts: int
+
+
+class Bed(local.Bed):
+    """A folder with an experiment, on a cluster."""
+
+    def __init__(self, folder: Path, text: str, cluster: Slurm, **env: str) -> None:
+        super().__init__(folder, text)
+        self.cluster = cluster
+        self.commands = Commands(folder / "slurm")
+        path = f"{self.commands.bin}:{cluster.env['PATH']}"
+        self.env = cluster.env | {"PATH": path} | env
+
+    # -- what is so now
+
+    def trials(self) -> dict[int, tuple[str, int, str | None, str]]:
+        """Return status, attempt, reason and message of each trial."""
+        query = 'SELECT "index", status, attempt, reason, message FROM trial ORDER BY 1'
+        try:
+            return {index: tuple(rest) for index, *rest in self.rows(query)}
+        except sqlite3.OperationalError:  # nothing is stored yet
+            return {}
+
+    def statuses(self) -> list[str]:
+        return [status for status, *_ in self.trials().values()]
+
+    def token(self) -> str:
+        ((token,),) = self.rows("SELECT token FROM experiment")
+        return token
+
+    def jobs(self) -> list[Job]:
+        """Return the jobs of this experiment that the controller still knows, by id."""
+        columns = "JobID:|,Name:|,State:|,Reason:|,RestartCnt:|"
+        lines = self.cluster.run("squeue", "-h", "-r", "-t", "all", "-O", columns).splitlines()
+        jobs = [Job(*words[:4], int(words[4] or 0)) for words in map(_words, lines)]
+        return sorted((j for j in jobs if self.token()[:8] in j.name), key=lambda j: j.job_id)
+
+    def bodies(self) -> list[tuple[str, str, str, str]]:
+        """Return trial, attempt, job and restart of every body that began, in order."""
+        path = self.folder / "jobs.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(t, a, j, r) for t, a, j, r in map(str.split, lines)]
+
+    # -- what must be so in the end
+
+    def check_end(
+        self,
+        trials: int,
+        *,
+        other: Mapping[int, str] | None = None,
+        extra: int = 0,
+        restarts: bool = False,
+        status: str = "COMPLETED",
+    ) -> None:
+        """Assert that nothing was lost and nothing ran twice.
+
+        Args:
+            trials: How many trials there must be.
+            other: The statuses of those that are not COMPLETED.
+            extra: At most so many attempts beyond the first of each trial.
+            restarts: Whether the cluster may have started the body of one attempt again, by a
+                requeue that the user allowed.
+            status: The experiment's.
+        """
+        expected = dict.fromkeys(range(trials), "COMPLETED") | dict(other or {})
+        found = self.trials()
+        self._same("trials", expected, {i: found[i][0] for i in found})
+        self._same("experiment", [(status,)], self.rows("SELECT status FROM experiment"))
+        self._same("integrity", [("ok",)], self.rows("PRAGMA integrity_check"))
+        self._check_bodies(restarts)
+        self._check_observations()
+        beyond = sum(attempt - 1 for _, attempt, *_ in found.values())
+        if beyond > extra:
+            self.faults.append(f"{beyond} extra attempts: {self._history()}")
+        self._same("left in the queue", [], self._unfinished())
+        self._same("processes", [], self._left())
+        assert not self.faults, "\n".join(self.faults)
+
+    def _check_bodies(self, restarts: bool) -> None:
+        """Every body ran at most once, as an attempt that there was; a completed trial's did."""
+        ran, trials = self.ran(), self.trials()
+        if not restarts:
+            self._same("twice", {}, {attempt: n for attempt, n in ran.items() if n > 1})
+        known = {f"{i} {a}" for i, t in trials.items() for a in range(1, t[1] + 1)}
+        self._same("unknown attempts", set(), set(ran) - known)
+        completed = {f"{i} {t[1]}" for i, t in trials.items() if t[0] == "COMPLETED"}
+        self._same("completed without a run", set(), completed - set(ran))
+
+    def _check_observations(self) -> None:
+        query = "SELECT trial_index, mean FROM observation WHERE step IS NULL ORDER BY 1"
+        seen = Counter(index for index, _ in self.rows(query))
+        completed = {i: 1 for i, t in self.trials().items() if t[0] == "COMPLETED"}
+        self._same("observations", completed, dict(seen))
+        arms = self.rows("SELECT trial_index, parameters FROM arm")
+        x = {index: json.loads(parameters)["x"] for index, parameters in arms}
+        self._same("values", {i: x[i] for i in completed}, dict(self.rows(query)))
+
+    def _unfinished(self) -> list[Job]:
+        going = {"PENDING", "RUNNING", "SUSPENDED", "CONFIGURING"}
+        return [job for job in self.jobs() if job.state in going]
+
+    def _history(self) -> list[tuple]:
+        jobs = "; ".join(map(" ".join, self.bodies()))
+        return [*super()._history(), ("bodies", jobs), ("queue", self.jobs())]
+
+
+def _words(line: str) -> list[str]:
+    return re.split(r"\s*\|", line.strip())

@@ -1,0 +1,185 @@
+"""The runner ``slurm`` on a real Slurm: the contract, and what befalls experiments every day."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from runners.slurm import SlurmOptions, SlurmRunner
+from services.slurm import Slurm
+from slurm_faults.bed import Bed, experiment
+from slurm_faults.fixtures import await_running, await_that, cluster, fresh, place
+from sweep.bed import SCHEDD
+
+from runners.testing import RunnerContract
+
+__all__ = ["cluster", "place"]
+
+
+class TestContract(RunnerContract):
+    @pytest.fixture(scope="class")
+    def shared(self) -> Iterator[Slurm]:
+        yield from fresh()
+
+    @pytest.fixture
+    def make_runner(
+        self, shared: Slurm, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Callable[[], SlurmRunner]]:
+        for name, value in shared.env.items():
+            monkeypatch.setenv(name, value)
+        options = SlurmOptions.model_validate({"poll_floor": 0.1})
+        yield lambda: SlurmRunner(options, lambda: None)
+        shared.run("scancel", "--me")
+        await_that(lambda: not shared.run("squeue", "-h"))
+
+
+def verb(bed: Bed, *words: str) -> str:
+    done = subprocess.run(
+        [SCHEDD, *words], cwd=bed.folder, env=bed.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_whole_experiment(cluster, place):
+    bed = Bed(place / "e", experiment(trials=20, at_once=4), cluster)
+    start = time.monotonic()
+    bed.finish("run")
+    seconds = time.monotonic() - start
+    bed.check_end(20)
+    counted = bed.commands.counted()
+    print(f"\n20 trials, 4 at once, {seconds:.0f} s: {dict(counted)}")
+    assert counted["sbatch"] <= 20
+
+
+def test_nothing_of_an_allocation_around_schedd_reaches_the_jobs(cluster, place):
+    evil = {
+        "SLURM_JOB_ID": "999",
+        "SLURM_CPU_BIND": "quiet,mask_cpu:0x1",
+        "SBATCH_PARTITION": "no-such",
+        "SBATCH_JOB_NAME": "evil",
+        "SBATCH_HOLD": "1",
+        "SLURM_ARRAY_TASK_ID": "7",
+        "SQUEUE_FORMAT": "%i",
+        "SQUEUE_STATES": "FAILED",
+        "SQUEUE_USERS": "nobody",
+        "SECRET_OF_THE_DAEMON": "1",
+    }
+    text = experiment("env > {trial_dir}/env", trials=1)
+    bed = Bed(place / "e", text, cluster, **evil)
+    bed.finish("run")
+    bed.check_end(1)
+    lines = (place / "e/faults.trials/0/a1/env").read_text().splitlines()
+    seen = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert seen["SLURM_JOB_ID"] == "1"
+    assert "SLURM_CPU_BIND" not in seen
+    assert not seen["SLURM_JOB_NAME"].startswith("evil")
+
+
+def test_held_until_released(cluster, place):
+    text = experiment(trials=2, runner={"staging_required": True})
+    bed = Bed(place / "e", text, cluster)
+    process = bed.start("run")
+    await_that(lambda: [j.reason for j in bed.jobs()] == ["JobHeldUser"] * 2)
+    await_that(lambda: "release" in verb(bed, "status"))
+    assert bed.statuses() == ["STAGED", "STAGED"]
+    assert not bed.ran()
+    verb(bed, "release", "1")
+    await_that(lambda: bed.ran()["1 1"])
+    await_that(lambda: bed.statuses() == ["STAGED", "COMPLETED"], what=str(bed.trials()))
+    verb(bed, "release", "0")
+    assert bed.wait(process).status == 0
+    bed.check_end(2)
+
+
+def test_cancelled_from_outside(cluster, place):
+    bed = Bed(place / "e", experiment("[ {trial_index} != 0 ] || exec sleep 900"), cluster)
+    process = bed.start("run")
+    await_that(lambda: bed.ran()["0 1"])
+    await_running(bed)
+    (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
+    cluster.run("scancel", first)
+    assert bed.wait(process).status == 0
+    bed.check_end(3, other={0: "ABANDONED"})
+    assert bed.trials()[0][2] == "CANCELLED"
+
+
+def test_abandoned_by_a_person_ends_exactly_our_job(cluster, place):
+    bed = Bed(place / "e", experiment("[ {trial_index} != 0 ] || exec sleep 900"), cluster)
+    (place / "theirs.sh").write_text("#!/bin/sh\nsleep 900\n")
+    theirs = cluster.run("sbatch", "--parsable", f"--chdir={place}", str(place / "theirs.sh"))
+    process = bed.start("run")
+    await_that(lambda: bed.ran()["0 1"])
+    await_running(bed)
+    verb(bed, "abandon", "0")
+    assert bed.wait(process).status == 0
+    bed.check_end(3, other={0: "ABANDONED"})
+    assert cluster.run("squeue", "-h", "-j", theirs, "-o", "%T") == "RUNNING"
+
+
+def test_a_trial_that_fails(cluster, place):
+    bed = Bed(place / "e", experiment("[ {trial_index} != 1 ] || exit 3"), cluster)
+    bed.finish("run")
+    bed.check_end(3, other={1: "FAILED"})
+    assert bed.trials()[1][2] == "EXIT_CODE"
+    trial = json.loads(verb(bed, "trial", "1", "--json"))
+    assert trial["exit_code"] == 3
+
+
+@pytest.mark.parametrize("policy", ["resume", "fail"])
+def test_requeued(cluster, place, policy):
+    script = "[ {trial_index} != 0 ] || [ -e {trial_dir}/go ] || exec sleep 900"
+    changes = {"slurm": {"requeue": True, "on_requeue": policy}}
+    bed = Bed(place / "e", experiment(script, trials=2, runner=changes), cluster)
+    process = bed.start("run")
+    await_that(lambda: bed.ran()["0 1"])
+    await_running(bed)
+    (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
+    for attempt in (1, 2):
+        folder = place / f"e/faults.trials/0/a{attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "go").touch()
+    cluster.run("scontrol", "requeue", first)
+    await_that(lambda: bed.statuses()[0] != "RUNNING", what=str(bed.trials()))
+    assert bed.wait(process).status == 0
+    again = policy == "resume"
+    bed.check_end(2, restarts=again, extra=0 if again else 1)
+    assert bed.ran() == ({"0 1": 2, "1 1": 1} if again else {"0 1": 1, "0 2": 1, "1 1": 1})
+
+
+def test_two_hundred_trials_queued_at_once(cluster, place):
+    text = experiment(trials=200, at_once=200)
+    bed = Bed(place / "e", text, cluster)
+    cluster.run("scontrol", "update", "partitionname=main", "state=down")
+    process = bed.start("run")
+    await_that(lambda: len(bed.jobs()) == 200)
+    queued = bed.commands.counted()
+    cluster.run("scontrol", "update", "partitionname=main", "state=up")
+    start = time.monotonic()
+    assert bed.wait(process).status == 0
+    minutes = (time.monotonic() - start) / 60
+    bed.check_end(200)
+    counted = bed.commands.counted() - queued
+    print(f"\n200 trials: to queue them {dict(queued)}, then in {minutes:.1f} min {dict(counted)}")
+    assert os.environ.get("SLURM_CONF") is None
+
+
+def test_a_chart_of_who_may_ask_how_often(cluster, place):
+    """With the floor at a second and ticks ten times a second, squeue is asked once a second."""
+    script = "sleep 8"
+    changes = {"slurm": {"poll_floor": 1}}
+    text = experiment(script, trials=4, at_once=4, polling={"interval": 0.1}, runner=changes)
+    bed = Bed(place / "e", text, cluster)
+    bed.finish("run")
+    bed.check_end(4)
+    calls = [call for call in bed.commands.calls() if call.command == "squeue"]
+    gaps = [after.at - before.at for before, after in pairwise(calls)]
+    assert min(gaps) > 0.9, gaps
+
+
+def folder_of(bed: Bed, trial: int, attempt: int = 1) -> Path:
+    return bed.folder / f"faults.trials/{trial}/a{attempt}"
