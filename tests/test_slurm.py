@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from runners.slurm import SlurmOptions, SlurmRunner
+from runners.slurm.options import SlurmOptions
+from runners.slurm.runner import SlurmRunner
 from services.slurm import Slurm
 from slurm_faults.bed import Bed, experiment
 from slurm_faults.fixtures import await_running, await_that, cluster, fresh, place
@@ -31,7 +32,7 @@ class TestContract(RunnerContract):
     ) -> Iterator[Callable[[], SlurmRunner]]:
         for name, value in shared.env.items():
             monkeypatch.setenv(name, value)
-        options = SlurmOptions.model_validate({"poll_floor": 0.1})
+        options = SlurmOptions.model_validate({"poll_floor": 0.1, "lost_after": 0.5})
         yield lambda: SlurmRunner(options, lambda: None)
         shared.run("scancel", "--me")
         await_that(lambda: not shared.run("squeue", "-h"))
@@ -179,6 +180,68 @@ def test_a_chart_of_who_may_ask_how_often(cluster, place):
     calls = [call for call in bed.commands.calls() if call.command == "squeue"]
     gaps = [after.at - before.at for before, after in pairwise(calls)]
     assert min(gaps) > 0.9, gaps
+
+
+def test_batch_trials_are_arrays(cluster, place):
+    """Four arms, measured together: one call of sbatch for each trial, one body for each arm."""
+    script = 'echo "{arm}" >> arms.log'
+    trials = {"total_trials": 3, "max_pending_trials": 3, "batch_size": 4}
+    bed = Bed(place / "e", experiment(script, trials=trials), cluster)
+    bed.finish("run")
+    assert set(bed.statuses()) == {"COMPLETED"}
+    arms = (bed.folder / "arms.log").read_text().split()
+    assert sorted(arms) == sorted(f"{trial}_{arm}" for trial in range(3) for arm in range(4))
+    assert len(bed.rows("SELECT * FROM observation WHERE step IS NULL")) == 12
+    assert bed.commands.counted()["sbatch"] <= 3
+
+
+def test_the_commands_behind_a_prefix(cluster, place):
+    """As from outside the cluster: schedd's own environment knows no Slurm at all."""
+    gate = place / "gate"
+    gate.write_text(f"""#!/bin/sh
+export SLURM_CONF={cluster.env["SLURM_CONF"]}
+echo "$1" >> {place}/through
+exec "$@"
+""")
+    gate.chmod(0o755)
+    changes = {"slurm": {"prefix": [str(gate)]}}
+    bed = Bed(place / "e", experiment(runner=changes), cluster)
+    bed.env.pop("SLURM_CONF")
+    bed.finish("run")
+    bed.check_end(3)
+    assert set((place / "through").read_text().split()) >= {"sbatch", "squeue"}
+
+
+def test_somebody_submits_our_script_again(cluster, place):
+    """Another Slurm job with the name and script of ours: it must find nothing left to do."""
+    bed = Bed(place / "e", experiment("sleep 4", trials=2), cluster)
+    process = bed.start("run")
+    await_running(bed, 2)
+    for job in bed.jobs():
+        script = place / f"{job.job_id}.sh"
+        cluster.run("scontrol", "write", "batch_script", job.job_id, str(script))
+        cluster.run("sbatch", f"--job-name={job.name}", f"--chdir={place}", str(script))
+    assert bed.wait(process).status == 0
+    bed.check_end(2)
+
+
+def test_a_job_that_slurm_refuses(cluster, place):
+    changes = {"slurm": {"partition": "no-such"}}
+    bed = Bed(place / "e", experiment(trials=2, runner=changes), cluster)
+    assert bed.drive("run").status in (0, 1)
+    bed.check_end(2, other={0: "FAILED", 1: "FAILED"}, status=bed.rows(STATUS)[0][0])
+    assert {t[2] for t in bed.trials().values()} == {"REJECTED"}
+    assert "invalid partition" in bed.trials()[0][3]
+
+
+def test_doctor_says_what_will_work(cluster, place):
+    bed = Bed(place / "e", experiment(), cluster)
+    said = verb(bed, "doctor", "e.yaml")
+    for word in ("sbatch", "accounting", "MinJobAge"):
+        assert word in said, said
+
+
+STATUS = "SELECT status FROM experiment"
 
 
 def folder_of(bed: Bed, trial: int, attempt: int = 1) -> Path:

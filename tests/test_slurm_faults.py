@@ -4,10 +4,12 @@ In each nothing is lost and nothing runs twice. ``make test-slurm`` runs them.
 """
 
 import time
+from contextlib import closing
+from getpass import getuser
 from signal import SIGKILL
 
 import pytest
-from services.slurm import slurm
+from services.slurm import Slurm, slurm
 from slurm_faults.bed import Bed, experiment
 from slurm_faults.commands import AFTER
 from slurm_faults.fixtures import (
@@ -243,3 +245,66 @@ class TestAccounting:
         accounted.begin("slurmdbd")
         assert bed.wait(process).status == 0
         bed.check_end(8)
+
+
+class TestFull:
+    """A cluster with no room for more: it is waited for, and no trial fails."""
+
+    def test_the_controller_takes_no_more_jobs(self, place):
+        need_slurm()
+        with slurm(MaxJobCount=4, MinJobAge=2) as cluster:
+            bed = Bed(place / "e", experiment("sleep 1", trials=12, at_once=8), cluster)
+            bed.stuck = 300
+            bed.finish("run")
+            bed.check_end(12)
+
+    def test_the_association_takes_no_more_jobs(self, place):
+        need_slurm(accounting=True)
+        with slurm(accounting=True, AccountingStorageEnforce="limits") as cluster:
+            me = getuser()
+            for words in (["account", "lab"], ["user", me, "account=lab"]):
+                cluster.run("sacctmgr", "-i", "add", *words)
+            cluster.run("sacctmgr", "-i", "modify", "user", me, "set", "MaxSubmitJobs=2")
+            bed = Bed(place / "e", experiment("sleep 1", trials=8, at_once=6), cluster)
+            bed.finish("run")
+            bed.check_end(8)
+            said = {row[0] for row in bed.rows("SELECT kind FROM event")}
+            assert "submission_delayed" in said
+
+
+class TestPreemption:
+    @pytest.mark.parametrize("policy", ["resume", "fail"])
+    def test_a_job_of_higher_priority(self, place, policy):
+        need_slurm()
+        made = Slurm(nodes=1, PreemptType="preempt/partition_prio", PreemptMode="REQUEUE")
+        made.partitions |= {"urgent": "PriorityTier=10 DefMemPerCPU=100"}
+        with closing(made) as cluster:
+            cluster.start()
+            script = "[ {trial_index} != 0 ] || [ -e {trial_dir}/../go ] || exec sleep 900"
+            changes = {"slurm": {"requeue": True, "on_requeue": policy}}
+            bed = Bed(place / "e", experiment(script, trials=2, runner=changes), cluster)
+            process = bed.start("run")
+            await_that(lambda: bed.ran()["0 1"])
+            await_running(bed)
+            (place / "e/faults.trials/0/go").touch()
+            urgent = place / "urgent.sh"
+            urgent.write_text("#!/bin/sh\nsleep 5\n")
+            words = ("--partition=urgent", "--exclusive", f"--chdir={place}", str(urgent))
+            cluster.run("sbatch", *words)
+            assert bed.wait(process).status == 0
+            again = policy == "resume"
+            bed.check_end(2, restarts=again, extra=0 if again else 2)
+            print(f"\n{policy}: bodies {bed.bodies()}, {bed.trials()[0]}")
+
+
+class TestSignal:
+    def test_a_trial_saves_its_state_before_its_time_is_up(self, cluster, place):
+        wait = "until [ -e {trial_dir}/saved ]; do sleep 1; done"
+        script = "trap 'touch {trial_dir}/saved' USR1; " + wait
+        changes = {"resources": {"time": "1m"}, "slurm": {"signal": "USR1@50"}}
+        text = experiment("[ {trial_index} != 0 ] || { " + script + "; }", runner=changes)
+        bed = Bed(place / "e", text, cluster)
+        bed.stuck = 200
+        bed.finish("run")
+        bed.check_end(3)
+        assert (place / "e/faults.trials/0/a1/saved").exists()

@@ -39,7 +39,7 @@ def killed(bed: Bed, number: int = 1) -> None:
     [
         ("sbatch", BEFORE, KILL_SCHEDD + "; exit 1"),
         ("sbatch", BEFORE, KILL_SCHEDD),
-        ("sbatch", BEFORE, KILL_SCHEDD + "; sleep 3"),
+        ("sbatch", BEFORE, KILL_SCHEDD + "; sleep 6"),
         ("sbatch", AFTER, KILL_SCHEDD),
         ("squeue", BEFORE, KILL_SCHEDD),
     ],

@@ -92,6 +92,8 @@ class Slurm:
         self._services: dict[str, list[Service]] = {}
         own = _own_address().startswith("127.")
         self._host, self._prefix = (_host(), ()) if own else ("localhost", _own_name())
+        self.partitions = {"main": "Default=YES DefMemPerCPU=100"}
+        """Over all nodes; to be changed before :meth:`start`."""
         self._keys = _keys(self) | {name: str(value) for name, value in keys.items()}
         for name in ("state", "spool", "log", "run"):
             (self.folder / name).mkdir()
@@ -207,7 +209,9 @@ class Slurm:
             at = f"NodeHostname={self._host} NodeAddr=127.0.0.1 Port={port}"
             lines.append(f"NodeName={node} {at} CPUs=4 RealMemory=4000")
             (self.folder / "spool" / node).mkdir(exist_ok=True)
-        lines.append("PartitionName=main Nodes=ALL Default=YES DefMemPerCPU=100")
+        lines += [
+            f"PartitionName={name} Nodes=ALL {rest}" for name, rest in self.partitions.items()
+        ]
         (self.folder / "slurm.conf").write_text("\n".join(lines) + "\n")
         # Nothing here uses cgroups; this only keeps slurmd from looking for them.
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")

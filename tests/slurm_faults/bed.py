@@ -44,7 +44,7 @@ def experiment(
             "type": "slurm",
             "command": ["sh", "-c", BODY.replace("%s", script)],
             "resources": {"cpus": 1, "memory": "50M"},
-            "slurm": {"poll_floor": 0.2},
+            "slurm": {"poll_floor": 0.2, "lost_after": 2},
         },
     }
     return yaml.safe_dump(_over(base, changes), sort_keys=False)
