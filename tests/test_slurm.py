@@ -6,26 +6,26 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from runners.slurm.options import SlurmOptions
-from runners.slurm.runner import SlurmRunner
 from services.slurm import Slurm
 from slurm_faults.bed import Bed, experiment
-from slurm_faults.fixtures import await_running, await_that, cluster, fresh, place
+from slurm_faults.fixtures import await_that, cluster, fresh, place
 from sweep.bed import SCHEDD
 
+from runners.slurm.options import SlurmOptions
+from runners.slurm.runner import SlurmRunner
 from runners.testing import RunnerContract
 
 __all__ = ["cluster", "place"]
 
 
-class TestContract(RunnerContract):
-    @pytest.fixture(scope="class")
-    def shared(self) -> Iterator[Slurm]:
-        yield from fresh()
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Slurm]:
+    yield from fresh()
 
+
+class TestContract(RunnerContract):
     @pytest.fixture
     def make_runner(
         self, shared: Slurm, monkeypatch: pytest.MonkeyPatch
@@ -85,13 +85,13 @@ def test_held_until_released(cluster, place):
     text = experiment(trials=2, runner={"staging_required": True})
     bed = Bed(place / "e", text, cluster)
     process = bed.start("run")
-    await_that(lambda: [j.reason for j in bed.jobs()] == ["JobHeldUser"] * 2)
-    await_that(lambda: "release" in verb(bed, "status"))
+    bed.until(lambda: [j.reason for j in bed.jobs()] == ["JobHeldUser"] * 2)
+    bed.until(lambda: "release" in verb(bed, "status"))
     assert bed.statuses() == ["STAGED", "STAGED"]
     assert not bed.ran()
     verb(bed, "release", "1")
-    await_that(lambda: bed.ran()["1 1"])
-    await_that(lambda: bed.statuses() == ["STAGED", "COMPLETED"], what=str(bed.trials()))
+    bed.until(lambda: bed.ran()["1 1"])
+    bed.until(lambda: bed.statuses() == ["STAGED", "COMPLETED"])
     verb(bed, "release", "0")
     assert bed.wait(process).status == 0
     bed.check_end(2)
@@ -100,8 +100,8 @@ def test_held_until_released(cluster, place):
 def test_cancelled_from_outside(cluster, place):
     bed = Bed(place / "e", experiment("[ {trial_index} != 0 ] || exec sleep 900"), cluster)
     process = bed.start("run")
-    await_that(lambda: bed.ran()["0 1"])
-    await_running(bed)
+    bed.until(lambda: bed.ran()["0 1"])
+    bed.until_running()
     (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
     cluster.run("scancel", first)
     assert bed.wait(process).status == 0
@@ -114,8 +114,8 @@ def test_abandoned_by_a_person_ends_exactly_our_job(cluster, place):
     (place / "theirs.sh").write_text("#!/bin/sh\nsleep 900\n")
     theirs = cluster.run("sbatch", "--parsable", f"--chdir={place}", str(place / "theirs.sh"))
     process = bed.start("run")
-    await_that(lambda: bed.ran()["0 1"])
-    await_running(bed)
+    bed.until(lambda: bed.ran()["0 1"])
+    bed.until_running()
     verb(bed, "abandon", "0")
     assert bed.wait(process).status == 0
     bed.check_end(3, other={0: "ABANDONED"})
@@ -137,27 +137,28 @@ def test_requeued(cluster, place, policy):
     changes = {"slurm": {"requeue": True, "on_requeue": policy}}
     bed = Bed(place / "e", experiment(script, trials=2, runner=changes), cluster)
     process = bed.start("run")
-    await_that(lambda: bed.ran()["0 1"])
-    await_running(bed)
+    bed.until(lambda: bed.ran()["0 1"])
+    bed.until_running()
     (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
     for attempt in (1, 2):
         folder = place / f"e/faults.trials/0/a{attempt}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "go").touch()
     cluster.run("scontrol", "requeue", first)
-    await_that(lambda: bed.statuses()[0] != "RUNNING", what=str(bed.trials()))
+    bed.until(lambda: bed.statuses()[0] != "RUNNING")
     assert bed.wait(process).status == 0
     again = policy == "resume"
     bed.check_end(2, restarts=again, extra=0 if again else 1)
     assert bed.ran() == ({"0 1": 2, "1 1": 1} if again else {"0 1": 1, "0 2": 1, "1 1": 1})
 
 
+@pytest.mark.slurm_faults
 def test_two_hundred_trials_queued_at_once(cluster, place):
     text = experiment(trials=200, at_once=200)
     bed = Bed(place / "e", text, cluster)
     cluster.run("scontrol", "update", "partitionname=main", "state=down")
     process = bed.start("run")
-    await_that(lambda: len(bed.jobs()) == 200)
+    bed.until(lambda: len(bed.jobs()) == 200)
     queued = bed.commands.counted()
     cluster.run("scontrol", "update", "partitionname=main", "state=up")
     start = time.monotonic()
@@ -169,8 +170,9 @@ def test_two_hundred_trials_queued_at_once(cluster, place):
     assert os.environ.get("SLURM_CONF") is None
 
 
-def test_a_chart_of_who_may_ask_how_often(cluster, place):
-    """With the floor at a second and ticks ten times a second, squeue is asked once a second."""
+@pytest.mark.slurm_faults
+def test_squeue_is_asked_no_more_often_than_its_floor(cluster, place):
+    """The floor is a second; ticks come ten times as often."""
     script = "sleep 8"
     changes = {"slurm": {"poll_floor": 1}}
     text = experiment(script, trials=4, at_once=4, polling={"interval": 0.1}, runner=changes)
@@ -185,13 +187,12 @@ def test_a_chart_of_who_may_ask_how_often(cluster, place):
 def test_batch_trials_are_arrays(cluster, place):
     """Four arms, measured together: one call of sbatch for each trial, one body for each arm."""
     script = 'echo "{arm}" >> arms.log'
-    trials = {"total_trials": 3, "max_pending_trials": 3, "batch_size": 4}
-    bed = Bed(place / "e", experiment(script, trials=trials), cluster)
+    bed = Bed(place / "e", experiment(script, at_once=3, batch_size=4), cluster)
     bed.finish("run")
     assert set(bed.statuses()) == {"COMPLETED"}
     arms = (bed.folder / "arms.log").read_text().split()
     assert sorted(arms) == sorted(f"{trial}_{arm}" for trial in range(3) for arm in range(4))
-    assert len(bed.rows("SELECT * FROM observation WHERE step IS NULL")) == 12
+    assert len(bed.rows("SELECT * FROM observation")) == 12
     assert bed.commands.counted()["sbatch"] <= 3
 
 
@@ -216,7 +217,7 @@ def test_somebody_submits_our_script_again(cluster, place):
     """Another Slurm job with the name and script of ours: it must find nothing left to do."""
     bed = Bed(place / "e", experiment("sleep 4", trials=2), cluster)
     process = bed.start("run")
-    await_running(bed, 2)
+    bed.until_running(2)
     for job in bed.jobs():
         script = place / f"{job.job_id}.sh"
         cluster.run("scontrol", "write", "batch_script", job.job_id, str(script))
@@ -234,15 +235,4 @@ def test_a_job_that_slurm_refuses(cluster, place):
     assert "invalid partition" in bed.trials()[0][3]
 
 
-def test_doctor_says_what_will_work(cluster, place):
-    bed = Bed(place / "e", experiment(), cluster)
-    said = verb(bed, "doctor", "e.yaml")
-    for word in ("sbatch", "accounting", "MinJobAge"):
-        assert word in said, said
-
-
 STATUS = "SELECT status FROM experiment"
-
-
-def folder_of(bed: Bed, trial: int, attempt: int = 1) -> Path:
-    return bed.folder / f"faults.trials/{trial}/a{attempt}"

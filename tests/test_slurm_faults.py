@@ -14,7 +14,6 @@ from slurm_faults.bed import Bed, experiment
 from slurm_faults.commands import AFTER
 from slurm_faults.fixtures import (
     accounted,
-    await_running,
     await_that,
     cluster,
     need_slurm,
@@ -37,7 +36,7 @@ class TestController:
         bed = Bed(place / "e", experiment(SLOW, trials=10, at_once=3), cluster)
         bed.stuck = 300
         process = bed.start("run")
-        await_that(lambda: len(bed.bodies()) >= 2)
+        bed.until(lambda: len(bed.bodies()) >= 2)
         cluster.freeze("slurmctld")
         before = bed.trials()
         time.sleep(60)
@@ -75,7 +74,7 @@ class TestController:
         bed = Bed(place / "e", experiment("sleep 4", trials=5), cluster)
         bed.stuck = 300
         process = bed.start("run")
-        await_running(bed, 2)
+        bed.until_running(2)
         cluster.end("slurmctld")
         time.sleep(40)
         cluster.begin("slurmctld")
@@ -86,8 +85,8 @@ class TestController:
         """The controller's memory is lost: our jobs are gone, and their ids go to others."""
         bed = Bed(place / "e", experiment(long_first(), trials=3), cluster)
         process = bed.start("run")
-        await_that(lambda: bed.ran()["0 1"])
-        await_running(bed)
+        bed.until(lambda: bed.ran()["0 1"])
+        bed.until_running()
         process.kill()
         bed.wait(process)
         cluster.forget()
@@ -107,7 +106,7 @@ class TestNode:
         """The jobs go on, and so do their trials: nobody else must see more than a delay."""
         bed = Bed(place / "e", experiment("sleep 5", trials=4), cluster)
         process = bed.start("run")
-        await_running(bed, 2)
+        bed.until_running(2)
         for node in cluster.nodes:
             cluster.kill(node)
         time.sleep(2)
@@ -126,8 +125,8 @@ class TestNode:
         bed = Bed(place / "e", text, cluster)
         bed.stuck = 240
         process = bed.start("run")
-        await_that(lambda: bed.ran()["0 1"])
-        await_running(bed)
+        bed.until(lambda: bed.ran()["0 1"])
+        bed.until_running()
         node = next(
             n for n in cluster.nodes if cluster.run("squeue", "-h", "-w", n, "-t", "R", "-o", "%i")
         )
@@ -140,8 +139,8 @@ class TestNode:
         """An administrator says so; the body of the attempt may outlive that for a while."""
         bed = Bed(place / "e", experiment(long_first(), trials=3), cluster)
         process = bed.start("run")
-        await_that(lambda: bed.ran()["0 1"])
-        await_running(bed)
+        bed.until(lambda: bed.ran()["0 1"])
+        bed.until_running()
         node = next(
             n for n in cluster.nodes if cluster.run("squeue", "-h", "-w", n, "-t", "R", "-o", "%i")
         )
@@ -153,7 +152,7 @@ class TestNode:
         bed = Bed(place / "e", experiment("sleep 3", trials=5), cluster)
         bed.stuck = 300
         process = bed.start("run")
-        await_running(bed, 2)
+        bed.until_running(2)
         cluster.power_cut()
         time.sleep(2)
         cluster.start()
@@ -166,8 +165,8 @@ class TestLimits:
         changes = {"retries": {"timeout": 1}}
         bed = Bed(place / "e", experiment(long_first(), failures=changes), cluster)
         process = bed.start("run")
-        await_that(lambda: bed.ran()["0 1"])
-        await_running(bed)
+        bed.until(lambda: bed.ran()["0 1"])
+        bed.until_running()
         (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
         cluster.run("scontrol", "update", f"jobid={first}", "timelimit=0")
         assert bed.wait(process).status == 0
@@ -188,7 +187,7 @@ class TestForgottenJobs:
 
     def drive(self, bed: Bed) -> None:
         process = bed.start("run")
-        await_that(lambda: len(bed.bodies()) >= 2)
+        bed.until(lambda: len(bed.bodies()) >= 2)
         process.kill()
         bed.wait(process)
         await_that(lambda: not bed.cluster.run("squeue", "-h", "-t", "all"), seconds=120)
@@ -213,8 +212,8 @@ class TestForgottenJobs:
         with slurm(accounting=True, MinJobAge=2) as cluster:
             bed = Bed(place / "e", experiment(long_first()), cluster)
             process = bed.start("run")
-            await_that(lambda: bed.ran()["0 1"])
-            await_running(bed)
+            bed.until(lambda: bed.ran()["0 1"])
+            bed.until_running()
             process.kill()
             bed.wait(process)
             (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
@@ -239,7 +238,7 @@ class TestAccounting:
     def test_down_and_up_again(self, accounted, place):
         bed = Bed(place / "e", experiment(SLOW, trials=8, at_once=3), accounted)
         process = bed.start("run")
-        await_running(bed)
+        bed.until_running()
         accounted.end("slurmdbd", SIGKILL)
         time.sleep(5)
         accounted.begin("slurmdbd")
@@ -284,8 +283,8 @@ class TestPreemption:
             changes = {"slurm": {"requeue": True, "on_requeue": policy}}
             bed = Bed(place / "e", experiment(script, trials=2, runner=changes), cluster)
             process = bed.start("run")
-            await_that(lambda: bed.ran()["0 1"])
-            await_running(bed)
+            bed.until(lambda: bed.ran()["0 1"])
+            bed.until_running()
             (place / "e/faults.trials/0/go").touch()
             urgent = place / "urgent.sh"
             urgent.write_text("#!/bin/sh\nsleep 5\n")

@@ -3,12 +3,15 @@
 import json
 import re
 import sqlite3
+import subprocess
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from services.slurm import Slurm
 from slurm_faults.commands import Commands
@@ -16,14 +19,20 @@ from sweep import bed as local
 
 BODY = (
     'echo "{trial_index} {attempt}" >> ran.log; '
-    'echo "{trial_index} {attempt} $SLURM_JOB_ID ${SLURM_RESTART_COUNT:-0}" >> jobs.log; '
+    "job=$${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}$${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}; "
+    'echo "{trial_index} {attempt} $job $${SLURM_RESTART_COUNT:-0}" >> jobs.log; '
     "%s; "
     'echo "{\\"loss\\": {params.x}}" > {trial_dir}/metrics.json'
 )
 
 
 def experiment(
-    script: str = ":", *, trials: int = 3, at_once: int = 2, **changes: Mapping[str, Any]
+    script: str = ":",
+    *,
+    trials: int = 3,
+    at_once: int = 2,
+    batch_size: int = 1,
+    **changes: Mapping[str, Any],
 ) -> str:
     """Return the YAML of an experiment whose trials note that they ran, then run ``script``.
 
@@ -36,7 +45,11 @@ def experiment(
         "objective": "-loss",
         "metrics": {"loss": {"fetcher": {"type": "json", "path": "{trial_dir}/metrics.json"}}},
         "generation_strategy": {"nodes": [{"generator": "sobol"}], "seed": 3},
-        "trials": {"total_trials": trials, "max_pending_trials": at_once},
+        "trials": {
+            "total_trials": trials,
+            "max_pending_trials": at_once,
+            "batch_size": batch_size,
+        },
         "failures": {"backoff": {"initial": 0.1}, "retries": {"infra": 5}},
         "missing_metrics": {"retry_for": 10},
         "polling": {"interval": 0.2},
@@ -77,22 +90,45 @@ class Bed(local.Bed):
         path = f"{self.commands.bin}:{cluster.env['PATH']}"
         self.env = cluster.env | {"PATH": path} | env
 
+    def start(self, verb: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start schedd."""
+        self.process = super().start(verb, prefix)
+        return self.process
+
+    def until(self, holds: Callable[[], object], seconds: float = 60) -> None:
+        """Wait until ``holds`` returns something true, at most for as long as schedd lives."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end or self.process.poll() is not None:
+                pytest.fail(f"{self.wait(self.process)}: {self._history()}")
+            time.sleep(0.1)
+
+    def until_running(self, number: int = 1) -> None:
+        """Wait until schedd has stored that so many trials run."""
+        self.until(lambda: self.statuses().count("RUNNING") >= number)
+
     # -- what is so now
 
     def trials(self) -> dict[int, tuple[str, int, str | None, str]]:
         """Return status, attempt, reason and message of each trial."""
         query = 'SELECT "index", status, attempt, reason, message FROM trial ORDER BY 1'
-        try:
-            return {index: tuple(rest) for index, *rest in self.rows(query)}
-        except sqlite3.OperationalError:  # nothing is stored yet
-            return {}
+        return {index: tuple(rest) for index, *rest in self.rows(query)}
 
     def statuses(self) -> list[str]:
         return [status for status, *_ in self.trials().values()]
 
     def token(self) -> str:
-        ((token,),) = self.rows("SELECT token FROM experiment")
-        return token
+        rows = self.rows("SELECT token FROM experiment")
+        return rows[0][0] if rows else "nothing is stored yet"
+
+    def rows(self, query: str) -> list[tuple]:
+        """Return what is stored; nothing where there is no database yet."""
+        try:
+            return super().rows(query)
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return []
 
     def jobs(self) -> list[Job]:
         """Return the jobs of this experiment that the controller still knows, by id."""
@@ -153,7 +189,7 @@ class Bed(local.Bed):
         self._same("completed without a run", set(), completed - set(ran))
 
     def _check_observations(self) -> None:
-        query = "SELECT trial_index, mean FROM observation WHERE step IS NULL ORDER BY 1"
+        query = "SELECT trial_index, mean FROM observation ORDER BY 1"
         seen = Counter(index for index, _ in self.rows(query))
         completed = {i: 1 for i, t in self.trials().items() if t[0] == "COMPLETED"}
         self._same("observations", completed, dict(seen))

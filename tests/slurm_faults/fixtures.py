@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from services.slurm import Slurm, slurm, why_not
-from slurm_faults.bed import Bed
 
 
 @pytest.fixture
@@ -44,14 +43,9 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def await_that(holds: Callable[[], object], seconds: float = 60, what: str = "") -> None:
+def await_that(holds: Callable[[], object], seconds: float = 60) -> None:
     """Wait until ``holds`` returns something true."""
     until = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < until, what or f"not within {seconds} s"
+        assert time.monotonic() < until, f"not within {seconds} s"
         time.sleep(0.1)
-
-
-def await_running(bed: Bed, number: int = 1) -> None:
-    """Wait until schedd has stored that so many trials run."""
-    await_that(lambda: bed.statuses().count("RUNNING") >= number, what=str(bed.trials()))
