@@ -20,13 +20,13 @@ KILL_SCHEDD = "kill -9 $PPID"
 _SCRIPT = """\
 #!/bin/sh
 echo "$(date +%s.%N) {name} $*" | head -n 1 >> {log}
-step() {{ mv {hooks}/{name}.$1 {hooks}/{name}.$1.$$ 2>/dev/null && . {hooks}/{name}.$1.$$; }}
+due() {{ [ -e {hooks}/{name}.$1 ] && mv {hooks}/{name}.$1 {hooks}/{name}.$1.$$ 2>/dev/null; }}
 real={real}
-if [ -e {hooks}/{name}.instead ]; then step instead; exit $?; fi
-step before
+if due instead; then . {hooks}/{name}.instead.$$; exit $?; fi
+if due before; then . {hooks}/{name}.before.$$; fi
 {real} "$@"
 status=$?
-step after
+if due after; then . {hooks}/{name}.after.$$; fi
 exit $status
 """
 
