@@ -213,6 +213,20 @@ exec "$@"
     assert set((place / "through").read_text().split()) >= {"sbatch", "squeue"}
 
 
+def test_a_folder_with_a_difficult_name(cluster, place):
+    """Slurm gives a meaning to %j in a path, a shell to the rest."""
+    script = "echo out; echo err >&2; echo $STRANGE > {trial_index}.said"
+    changes = {"env": {"STRANGE": "a,b=c 'd' \"e\" $f %j"}}
+    text = experiment(script, batch_size=2, runner=changes)
+    bed = Bed(place / 'it\'s %j a $HOME ü "x" & (y)', text, cluster)
+    bed.finish("run")
+    assert set(bed.statuses()) == {"COMPLETED"}, bed.trials()
+    assert (bed.folder / "0.said").read_text() == "a,b=c 'd' \"e\" $f %j\n"
+    logs = sorted(bed.folder.glob("faults.trials/*/a1/*/*.log"))
+    assert {log.read_text() for log in logs if log.name == "stdout.log"} == {"out\n"}
+    assert len(logs) == 12
+
+
 def test_somebody_submits_our_script_again(cluster, place):
     """Another Slurm job with the name and script of ours: it must find nothing left to do."""
     bed = Bed(place / "e", experiment("sleep 4", trials=2), cluster)

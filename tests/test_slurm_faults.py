@@ -81,6 +81,17 @@ class TestController:
         assert bed.wait(process).status == 0
         bed.check_end(5)
 
+    def test_nobody_can_prove_who_they_are(self, cluster, place):
+        """No munge, no word from Slurm: neither of jobs that run nor of those to come."""
+        bed = Bed(place / "e", experiment("sleep 4", trials=6), cluster)
+        process = bed.start("run")
+        bed.until_running(2)
+        cluster.end("munged")
+        time.sleep(15)
+        cluster.begin("munged")
+        assert bed.wait(process).status == 0
+        bed.check_end(6)
+
     def test_job_ids_begin_at_1_again(self, cluster, place):
         """The controller's memory is lost: our jobs are gone, and their ids go to others."""
         bed = Bed(place / "e", experiment(long_first(), trials=3), cluster)

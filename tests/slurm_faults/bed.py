@@ -22,7 +22,7 @@ BODY = (
     "job=$${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}$${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}; "
     'echo "{trial_index} {attempt} $job $${SLURM_RESTART_COUNT:-0}" >> jobs.log; '
     "%s; "
-    'echo "{\\"loss\\": {params.x}}" > {trial_dir}/metrics.json'
+    'echo "{\\"loss\\": {params.x}}" > "$SCHEDD_TRIAL_DIR/metrics.json"'
 )
 
 
