@@ -3,7 +3,7 @@
 import re
 
 from runners.base import Rejected, Unavailable
-from runners.slurm.call import Answer
+from runners.slurm.call import RETRIES, Answer
 
 _ID = re.compile(r"(\d+)(;[\w.-]+)?")
 _REFUSED = re.compile(r"Batch job submission failed: (.*)")
@@ -38,6 +38,10 @@ class AtLimit(Full):
     """Slurm did not take so many jobs; it may take fewer."""
 
 
+class Crowded(Unavailable):
+    """Slurm had no room for so many when it last said anything; it may have taken them since."""
+
+
 class TooLarge(Rejected):
     """This array is larger than the cluster allows."""
 
@@ -48,6 +52,8 @@ def read(answer: Answer) -> str | Rejected | Unavailable:
     if answer.status == 0 and ids:
         return ids[-1]
     sentence = f"sbatch: {re.sub(r'sbatch: (error: )?', '', answer.sentence)}"
+    if not ids and RETRIES.search(answer.err):
+        return Crowded(sentence)
     if answer.status in (0, None) or ids:
         return Unavailable(f"{sentence}; whether the job exists is asked by name")
     refusal = _REFUSED.search(answer.err)

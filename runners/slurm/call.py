@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ _OTHERS = re.compile(
     r"|NOTIFY_SOCKET|INVOCATION_ID|JOURNAL_STREAM|CREDENTIALS_DIRECTORY|WATCHDOG_.*|LISTEN_.*"
 )
 """Variables that speak to Slurm's commands, or of a job or service that schedd itself runs in."""
+RETRIES = re.compile(r"sleeping and retrying|temporarily disabled, retrying", re.IGNORECASE)
+"""What sbatch says when it was refused and will ask again by itself, for two minutes."""
+_LOOK = 0.25
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
 _LOGIN = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER", *_KEPT)
 
@@ -38,11 +42,11 @@ class Answer:
     @property
     def sentence(self) -> str:
         """The end of what it complained of, on one line."""
-        if self.status is None:
-            return f"no answer in {TIMEOUT:g} s"
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
-        said = "; ".join(dict.fromkeys(lines[-3:]))
-        return said[:500] or f"exit status {self.status} without a word"
+        said = "; ".join(dict.fromkeys(lines[-3:]))[:500]
+        if self.status is None:
+            return f"no answer: {said}" if said else f"no answer in {TIMEOUT:g} s"
+        return said or f"exit status {self.status} without a word"
 
 
 def clean(environ: Mapping[str, str], *, login: bool = False) -> dict[str, str]:
@@ -80,7 +84,8 @@ def call(
 ) -> Answer:
     """Run a command to its end, with ``text`` as its input.
 
-    Raises Unavailable where it cannot be started. Files, not pipes: something that it leaves
+    Raises Unavailable where it cannot be started. One that is about to ask again by itself is
+    ended, since nothing else happens here meanwhile. Files, not pipes: something that it leaves
     behind must not hold us.
     """
     line = through(prefix, argv)
@@ -102,14 +107,19 @@ def call(
             )
         except OSError as error:
             raise Unavailable(f"{line[0]} cannot be run here: {error.strerror}") from error
-        status = _wait(child, timeout)
+        status = _wait(child, timeout, err)
         return Answer(status, _content(out), _content(err))
 
 
-def _wait(child: "subprocess.Popen[bytes]", timeout: float) -> int | None:
+def _wait(child: "subprocess.Popen[bytes]", timeout: float, err: IO[bytes]) -> int | None:
+    """Return the exit status, ``None`` where it was killed; the place in ``err`` is the child's."""
+    until = time.monotonic() + timeout
     try:
-        return child.wait(timeout)
-    except subprocess.TimeoutExpired:
+        while time.monotonic() < until:
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(_LOOK)
+            if RETRIES.search(os.pread(err.fileno(), 4096, 0).decode("utf-8", "replace")):
+                break
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # not reaped yet, so the number is its own
         child.wait()

@@ -27,8 +27,10 @@ class Submission:
         self.cluster = cluster
         self.options = options
         self._clock = clock
-        self._limit: tuple[float, answers.AtLimit] | None = None
+        self._limit: tuple[float, Unavailable] | None = None
         """When Slurm last had no room for a single job more, and what it said."""
+        self._most = cluster.max_array
+        """Jobs to try at once: fewer where there was no room for as many, then more again."""
 
     def give(self, jobs: Sequence[Job]) -> dict[str, str | RunnerError]:
         """Submit ``jobs``; return each one's id or error, by name.
@@ -49,7 +51,7 @@ class Submission:
         if full is not None:
             return {job.name: full for job in jobs}
         answered: dict[str, str | RunnerError] = {}
-        waiting, most = list(jobs), self.cluster.max_array
+        waiting, most = list(jobs), min(self.cluster.max_array, self._most)
         while waiting:
             chunk = _chunk(waiting, most)
             answer = self._give_chunk(chunk)
@@ -60,6 +62,7 @@ class Submission:
                 continue
             del waiting[: len(chunk)]
             answered |= _ids(chunk, answer)
+            self._learn(answer, sum(len(job.tasks) for job in chunk))
             if type(answer) is Unavailable:
                 self.cluster.note_silence()
             if isinstance(answer, Unavailable):
@@ -68,7 +71,15 @@ class Submission:
                 break
         return answered
 
-    def _still_full(self) -> answers.AtLimit | None:
+    def _learn(self, answer: str | RunnerError, size: int) -> None:
+        """Keep how many tasks to try at once, from how ``size`` of them fared."""
+        if isinstance(answer, answers.Crowded):
+            self._most = max(1, size // 2)
+            self._limit = self._clock(), answer
+        elif isinstance(answer, str):
+            self._most = max(self._most, 2 * size)
+
+    def _still_full(self) -> Unavailable | None:
         """Return why Slurm had no room, where that was within the floor: it is not asked again."""
         if self._limit is None or self._clock() - self._limit[0] >= self.options.poll_floor:
             self._limit = None
