@@ -112,7 +112,7 @@ def call(
 
 
 def _wait(child: "subprocess.Popen[bytes]", timeout: float, err: IO[bytes]) -> int | None:
-    """Return the exit status, ``None`` where it was killed; the place in ``err`` is the child's."""
+    """Return its exit status, ``None`` where it was killed; the place in ``err`` is its own."""
     until = time.monotonic() + timeout
     try:
         while time.monotonic() < until:
