@@ -18,6 +18,8 @@ from runners.slurm.queue import Key, Line, Snapshot
 
 AT_ONCE = 300
 """Ids or names on one command line."""
+FORGETFUL = 3600.0
+"""Seconds for which a controller that has lost its memory is not taken at its word."""
 
 
 class Cluster:
@@ -33,6 +35,7 @@ class Cluster:
         self._snapshot: Snapshot | None = None
         self._fault = ""
         self._silent = float("-inf")
+        self._forgot = float("-inf")
         self._accounts_asked = float("-inf")
         self._accounts: dict[str, dict[Key, list[Line]]] = {}
         self._no_accounts = False
@@ -67,6 +70,19 @@ class Cluster:
     def note_silence(self) -> None:
         """Note that it did not answer just now."""
         self._silent = self._clock()
+
+    @property
+    def is_forgetful(self) -> bool:
+        """Whether it has lately fallen back to an old memory: then it ends jobs by mistake.
+
+        It gives ids again that jobs still have that run on its nodes, and when such a one ends,
+        it takes the new job of that id for cancelled.
+        """
+        return 0 <= self._clock() - self._forgot < FORGETFUL
+
+    def note_forgetting(self) -> None:
+        """Note that it shows a job as not yet started that has started."""
+        self._forgot = self._clock()
 
     def _ask(self) -> None:
         """Ask squeue; keep its answer, or why there is none."""

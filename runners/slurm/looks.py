@@ -8,7 +8,7 @@ from runners.slurm.cluster import Cluster
 from runners.slurm.note import Given, Note, Seat, Seen
 from runners.slurm.options import SlurmOptions
 from runners.slurm.queue import Key, Line, Snapshot
-from runners.slurm.verdict import Files, Verdict, Word, judge
+from runners.slurm.verdict import Files, Verdict, Word, doubted, judge
 
 
 @dataclass(slots=True)
@@ -25,6 +25,14 @@ class Look:
         """Whether the folder alone does not tell how it ended."""
         report = self.verdict.report
         return report is None or not report.state.is_final
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether Slurm shows it as never started, though it has been for a while."""
+        claim, line, taken = self.files.claim, self.word.line, self.word.taken
+        if claim is None or claim.void is not None or line is None or taken is None:
+            return False
+        return line.is_new and (claim.started_at or taken) < taken
 
     @property
     def start(self) -> tuple[str, int] | None:
@@ -96,7 +104,8 @@ def hear(
             lost_after=options.lost_after,
         )
     for look in looks:
-        look.verdict = judge(look.files, look.word)
+        word = doubted(look.word) if cluster.is_forgetful else look.word
+        look.verdict = judge(look.files, word)
 
 
 def queue_word(look: Look, snapshot: Snapshot, since: float) -> Word:

@@ -58,6 +58,11 @@ class Line:
     """Of who cancelled it, where that is told."""
 
     @property
+    def is_new(self) -> bool:
+        """Whether it waits for its first start."""
+        return self.state == "PENDING" and self.restarts == 0
+
+    @property
     def is_live(self) -> bool:
         """Whether it is not over."""
         return self.state in LIVE

@@ -137,6 +137,8 @@ class SlurmRunner(Runner):
         open_ = [task for tasks in looks.values() for task in tasks if task.is_open]
         for task in open_:
             task.word = queue_word(task, snapshot, self._memory.since(task.seat.job))
+        if any(task.is_forgotten for task in open_):
+            self._cluster.note_forgetting()
         hear(open_, snapshot, self._cluster, self._options)
         self._note_seen(task for task in open_ if task.word.taken is not None)
         self._drop(open_, snapshot)
@@ -162,6 +164,8 @@ class SlurmRunner(Runner):
         for key in set(due) - {line.key for line in left}:
             del self._leaving[key]
         lines = [line for line in left if line.state in WAITING]
+        if any(line.is_new for line in lines):
+            self._cluster.note_forgetting()
         lines += [line for task in looks for line in task.verdict.drop]
         now = self._clock()
         self._leaving |= {line.key: now for line in left}

@@ -73,6 +73,16 @@ class Verdict:
     """Slurm jobs that are not needed any more."""
 
 
+def doubted(word: Word) -> Word:
+    """Return what a Slurm that has lost its memory says, without what it may have made up."""
+    line, account = word.line, word.account
+    if line is not None and line.state == "CANCELLED":
+        line = replace(line, state=words.CONFUSED)
+    if account is not None and account.state == "CANCELLED":
+        account = replace(account, state=words.CONFUSED)
+    return replace(word, line=line, account=account, has_siblings=False)
+
+
 def judge(files: Files, word: Word) -> Verdict:
     """Return what is known of a task."""
     claim = files.claim

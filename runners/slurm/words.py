@@ -44,8 +44,11 @@ _WAITS: Mapping[str, str] = {
     "SystemFailure": "a system of the cluster fails",
 }
 _LIMIT = re.compile(r"(Assoc|QOS)(Grp|Max)?(\w*?)(Limit|PerUser|PerAccount|PerUserLimit)?")
+CONFUSED = "CONFUSED"
+"""Our word for CANCELLED, where it says so that does not know what it did."""
 _ENDS: Mapping[str, tuple[JobState, str | None, str]] = {
     "CANCELLED": (JobState.CANCELLED, None, "somebody cancelled it in Slurm"),
+    CONFUSED: (JobState.INTERRUPTED, "LOST", "Slurm lost its memory, then ended it by mistake"),
     "TIMEOUT": (JobState.FAILED, "TIMEOUT", "it ran into its time limit in Slurm"),
     "DEADLINE": (JobState.FAILED, "TIMEOUT", "its deadline in Slurm has passed"),
     "OUT_OF_MEMORY": (JobState.FAILED, "OOM", "it used more memory than it asked for"),

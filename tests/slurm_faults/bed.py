@@ -143,6 +143,11 @@ class Bed(local.Bed):
         lines = path.read_text().splitlines() if path.exists() else []
         return [(t, a, j, r) for t, a, j, r in map(str.split, lines)]
 
+    def said(self, trial: int, attempt: int) -> str:
+        """Return the messages of all events of one attempt."""
+        where = f"trial_index = {trial} AND attempt = {attempt}"
+        return "; ".join(m for (m,) in self.rows(f"SELECT message FROM event WHERE {where}"))
+
     # -- what must be so in the end
 
     def check_end(
