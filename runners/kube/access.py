@@ -91,6 +91,9 @@ def _quotas(api: Api) -> Iterator[Finding]:
         return
     for quota in found:
         status = quota.get("status") or {}
-        used, hard = status.get("used") or {}, status.get("hard") or {}
-        words = ", ".join(f"{used.get(what, 0)} of {most} {what}" for what, most in hard.items())
+        used, hard = (
+            status.get("used") or {},
+            status.get("hard") or quota["spec"].get("hard") or {},
+        )
+        words = ", ".join(f"{used.get(what, '?')} of {most} {what}" for what, most in hard.items())
         yield True, f"quota {quota['metadata']['name']}: {words or 'nothing is limited'}"

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from runners.base import Unavailable
 
 INSTALL = 'install the client of Kubernetes: pip install "schedd[kubernetes]"'
+_KUBECONFIG = "~/.kube/config"
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _AGAIN = (0.2, 0.8)
 """Seconds before a read is asked again, where that may help."""
@@ -213,7 +214,7 @@ class Api:
                 own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
             else:
                 own = self._choose_context(config)
-                config.load_kube_config(self._kubeconfig, self._context, settings)
+                config.load_kube_config(self._file(), self._context, settings)
             self._namespace = self._namespace or own
             return client.ApiClient(settings)
         except Exception as error:  # a kubeconfig may run programs, whose failures are many
@@ -223,12 +224,16 @@ class Api:
     def _is_in_cluster(self) -> bool:
         """Whether only the Pod's own service account tells of a cluster."""
         told = self._kubeconfig or self._context or os.environ.get("KUBECONFIG")
-        own = Path("~/.kube/config").expanduser().exists()
+        own = Path(_KUBECONFIG).expanduser().exists()
         return not (told or own) and (_IN_CLUSTER / "token").exists()
+
+    def _file(self) -> str:
+        """Return the kubeconfig's path, or several with colons between them."""
+        return self._kubeconfig or os.environ.get("KUBECONFIG") or _KUBECONFIG
 
     def _choose_context(self, config: Any) -> str:
         """Keep to one context, however the current one changes; return its namespace."""
-        contexts, current = config.list_kube_config_contexts(self._kubeconfig)
+        contexts, current = config.list_kube_config_contexts(self._file())
         if self._context is None:
             self._context = self._current_context = str(current["name"])
         chosen = next((c for c in contexts if c["name"] == self._context), current)
