@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metrics.base import FetchRequest
@@ -64,6 +64,7 @@ LINES = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(lines=st.lists(LINES, max_size=30), jitter=st.integers(0, 5))
+@example(lines=[(0.0, False, ""), (2.0, True, ""), (0.0, True, "a")], jitter=1)
 def test_every_line_is_here_once_however_often_one_looks(lines, jitter, tmp_path_factory) -> None:
     """Stamps of two streams may be out of order by less than a second."""
     folder = tmp_path_factory.mktemp("output")

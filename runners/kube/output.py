@@ -88,7 +88,8 @@ def new_lines(body: bytes, progress: Progress, *, cut: bool, ended: bool) -> Par
     if not fresh:
         return Part((), _beyond(rest, progress) if cut else progress)
     last = fresh[-1][0]
-    since = math.floor(_time(last)) - _OVERLAP
+    # Never earlier than before: of those lines only some are in this answer.
+    since = max(progress.since or 0, math.floor(_time(last)) - _OVERLAP)
     again = [item for item in stamped if _time(item[0]) >= since]
     size = sum(len(stamp) + len(text) + 2 for stamp, text in again)
     changes = {"since": since, "taken": len(again), "again": size, "last": last}
