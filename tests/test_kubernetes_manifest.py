@@ -233,6 +233,10 @@ IMPOSSIBLE = {
     "name of a shell's variable": replace(
         BATCH, tasks=tuple(replace(t, env={"a.b": ""}) for t in BATCH.tasks)
     ),
+    "is set by Kubernetes": replace(
+        BATCH,
+        tasks=tuple(replace(t, env={"JOB_COMPLETION_INDEX": "1"}) for t in BATCH.tasks),
+    ),
     "use a smaller batch_size": replace(
         BATCH, tasks=tuple(replace(t, files={"x": "y" * 200_000}) for t in BATCH.tasks)
     ),

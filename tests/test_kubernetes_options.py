@@ -82,6 +82,12 @@ def test_a_mistake_is_a_sentence_with_its_place(words: str, tmp_path: Path) -> N
     assert mistake.line >= 8
 
 
+def test_a_workdir_in_the_container_begins_at_its_root(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(FILE + "    image: i\n  workdir: app\n")
+    with pytest.raises(ConfigError, match="'app' is a folder where the trial runs; write it"):
+        load_file(tmp_path / "e.yaml", registry)
+
+
 def test_a_templates_image_will_do(tmp_path: Path) -> None:
     definition = load(tmp_path, template=POD)
     runner = registry.build_runner(definition, lambda: None)
@@ -160,7 +166,8 @@ def status(code: int, reason: str, message: str, **details: str) -> bytes:
 REFUSALS = [
     (403, status(403, "Forbidden", 'jobs is forbidden: exceeded quota: q, "x"'), True),
     (403, status(403, "Forbidden", "User cannot create resource jobs"), False),
-    (403, b"<html>", False),
+    (403, b"<html>", True),
+    (404, b"404 page not found", True),
     (409, status(409, "AlreadyExists", 'jobs.batch "j" already exists'), False),
     (409, status(409, "Conflict", "Operation cannot be fulfilled on resourcequotas"), True),
     (422, status(422, "Invalid", "spec is invalid"), False),

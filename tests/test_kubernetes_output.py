@@ -156,6 +156,26 @@ def test_another_pod_begins_anew_and_the_output_of_the_first_is_kept(tmp_path: P
     assert text(tmp_path, "stdout.evicted-.log") == '{"loss": 1}\n'
 
 
+def test_a_link_in_the_place_of_the_output_leads_nowhere(tmp_path: Path) -> None:
+    """A task on a shared disk could put one there."""
+    treasure = tmp_path / "treasure"
+    treasure.write_text("gold" * 100)
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "stdout.log").symlink_to(treasure)
+    log = Log()
+    log.say("first", 0.0)
+    with pytest.raises(OSError, match="symbolic"):
+        make(tmp_path / "t", shared=True).follow("p", log, ended=True)
+    assert treasure.read_text() == "gold" * 100
+
+
+def test_a_folder_that_was_removed_is_made_anew(tmp_path: Path) -> None:
+    log = Log()
+    log.say("first", 0.0)
+    Output(tmp_path / "gone", limit=4096, shared=False).follow("p", log, ended=True)
+    assert text(tmp_path / "gone") == "first\n"
+
+
 def test_complete_output_is_not_asked_for_again(tmp_path: Path) -> None:
     log = Log()
     log.say("a", 0.0)

@@ -30,10 +30,14 @@ _BROKEN_CLIENT = "36.0.0"
 class Refusal(Exception):
     """The server said no; the message is its own sentence."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, *, is_kubernetes: bool = True
+    ) -> None:
+        """``is_kubernetes``: it is not a proxy that has answered."""
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.is_kubernetes = is_kubernetes
 
     @property
     def is_passing(self) -> bool:
@@ -41,7 +45,8 @@ class Refusal(Exception):
         text = str(self).lower()
         quota = self.status == 403 and "exceeded quota" in text
         races = self.status == 409 and self.reason != "AlreadyExists"
-        return self.status in _TRANSIENT or self.status == 401 or quota or races
+        passing = self.status in _TRANSIENT or self.status == 401
+        return passing or quota or races or not self.is_kubernetes
 
 
 class NotThere(Refusal):
@@ -276,7 +281,7 @@ def _refusal(status: int, body: bytes) -> Refusal:
     named = (said.get("details") or {}).get("name")  # else it is the path that is unknown
     if status == 404 and reason == "NotFound" and named:
         return NotThere(status, reason, text)
-    return Refusal(status, reason, text)
+    return Refusal(status, reason, text, is_kubernetes=bool(said))
 
 
 def _date(text: str | None) -> float:

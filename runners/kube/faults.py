@@ -6,7 +6,7 @@ import re
 from runners.base import Job, Task
 from runners.kube.manifest import manifest
 from runners.kube.options import KubernetesOptions
-from runners.kube.pod import common_folder, files_of
+from runners.kube.pod import INDEX, common_folder, files_of
 
 LARGEST = 1 << 20
 """Bytes of a manifest; etcd takes little more."""
@@ -37,6 +37,8 @@ def _batch_fault(job: Job) -> str | None:
     bad = sorted(name for name in names if re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) is None)
     if bad:
         return f"{bad[0]!r} cannot be the name of a shell's variable"
+    if INDEX in names:
+        return f"{INDEX} is set by Kubernetes"
     if len(common_folder(job).parts) < 3:
         return f"{str(common_folder(job))!r}, where its tasks meet, cannot be a trial's folder"
     return None

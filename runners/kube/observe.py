@@ -17,6 +17,8 @@ from runners.kube.template import Manifest
 
 OUTPUT_TIME = 20.0
 """Seconds of one poll that bringing output may take; the next one carries on."""
+MOST_REMEMBERED = 10_000
+"""Ended Jobs of which it is remembered that the server was told; the others are told again."""
 GONE = "a Pod is gone"
 OUTPUT_PATIENCE = 300.0
 """Seconds after its end for which a job is not reported because its output cannot be had."""
@@ -229,6 +231,8 @@ class Observer:
             return GONE
         except (Refusal, Unavailable) as error:
             return str(error)
+        except OSError as error:
+            return f"{error.filename or 'its folder'}: {error.strerror}"
         return ""
 
     # -- what is left behind
@@ -243,6 +247,8 @@ class Observer:
             jobs.expire(self._api, name, uid, int(self._options.ttl_after_finished))
         except (Refusal, Unavailable):
             return
+        if len(self._expired) >= MOST_REMEMBERED:
+            self._expired.clear()
         self._expired.add(uid)
 
     def _explained(self, without_pods: Sequence[tuple[JobRef, View]]) -> dict[str, JobReport]:

@@ -139,6 +139,7 @@ class Output:
 
         Raises OSError, and what ``ask`` raises: then what came before is here.
         """
+        os.makedirs(self._directory, exist_ok=True)
         progress = self._resume(pod)
         if progress.complete:
             return
@@ -171,7 +172,7 @@ class Output:
         if line:
             begun = self._read().metrics
             if self._size(METRICS) > begun:
-                os.truncate(self._directory / METRICS, begun)
+                self._cut(METRICS, begun)
             with self._open(METRICS) as out:
                 out.write(line)
         results.take_files(self._directory)
@@ -192,7 +193,7 @@ class Output:
             progress, names = Progress(pod=pod), dict.fromkeys(names, 0)
         for name, size in names.items():
             if sizes[name] > size:
-                os.truncate(self._directory / name, size)
+                self._cut(name, size)
         return progress
 
     def _set_aside(self, pod: str) -> None:
@@ -205,9 +206,14 @@ class Output:
 
     def _size(self, name: str) -> int:
         try:
-            return os.stat(self._directory / name).st_size
+            return os.lstat(self._directory / name).st_size
         except FileNotFoundError:
             return 0
+
+    def _cut(self, name: str, size: int) -> None:
+        """Shorten a file; what a task on a shared disk put in its place is not followed."""
+        with self._open(name) as out:
+            out.truncate(size)
 
     def _append(self, lines: tuple[bytes, ...], progress: Progress) -> Progress:
         """Write lines, and then how far they go."""

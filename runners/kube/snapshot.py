@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runners.base import Unavailable
 from runners.kube.api import Api, Refusal
@@ -83,21 +83,29 @@ def _pages(api: Api, path: str, selector: str) -> tuple[list[Manifest], float]:
         query["continue"] = str(following)
 
 
+@dataclass(slots=True)
+class _Place:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    begun: float = 0.0
+    seen: Snapshot | None = None
+
+
 class Looks:
     """The last look at each place, for all runners of this process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._last: dict[object, tuple[float, Snapshot]] = {}
+        self._places: dict[object, _Place] = {}
 
     def at(self, place: object, api: Api, max_age: float) -> Snapshot:
-        """Return a look at ``place`` that is not older than ``max_age`` seconds."""
-        with self._lock:
+        """Return a look at ``place`` that was begun less than ``max_age`` seconds ago.
+
+        May be asked from several threads: those that ask for one place wait for one look, and
+        hold up nobody who asks for another.
+        """
+        known = self._places.setdefault(place, _Place())
+        with known.lock:
             now = self._clock()
-            known = self._last.get(place)
-            if known is not None and now - known[0] < max_age:
-                return known[1]
-            found = look(api)
-            self._last[place] = now, found
-            return found
+            if known.seen is None or now - known.begun >= max_age:
+                known.seen, known.begun = look(api), now
+            return known.seen

@@ -98,6 +98,7 @@ def _resolve_folders(data: Any, folder: Path, plugins: Plugins | None) -> Iterat
             places += [(runner, "workdir")]
         places += [(runner, "trials_dir")]
         yield from _locate(runner, options, folder)
+        yield from _misplaced(runner, options)
     for mapping, key in places:
         if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
             mapping[key] = os.path.normpath(folder / Path(mapping[key]).expanduser())
@@ -110,6 +111,13 @@ def _options_of(runner: dict[str, Any], plugins: Plugins | None) -> type[RunnerO
     except LookupError:  # told where the definition is checked as a whole
         kind = None
     return kind.Options if kind else RunnerOptions
+
+
+def _misplaced(runner: dict[str, Any], options: type[RunnerOptions]) -> Iterator[Finding]:
+    workdir = runner.get("workdir")
+    if not options.same_disk and isinstance(workdir, str) and not workdir.startswith("/"):
+        text = f"{workdir!r} is a folder where the trial runs; write it from the root, as /app"
+        yield Finding(("runner", "workdir"), text)
 
 
 def _locate(
