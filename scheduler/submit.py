@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.redefine import changes
-from scheduler.storage.engine import database_path
+from scheduler.storage.engine import folder_of
 from scheduler.storage.store import Experiment, Store
 from scheduler.warm_start import gather
 
@@ -23,24 +23,23 @@ def submit(
     where the budget differs and another process drives the experiment, and as
     :func:`~scheduler.warm_start.gather` does.
     """
-    found = store.find(definition.name)
-    if found is None:
-        warm = gather(definition, lambda: store)
-        store.create(definition, trials_dir(store.url, definition), now, warm)
-        for message in warm.messages:
-            tell(f"warm start: {message}")
-    else:
-        _adjust(store, found, definition, now)
+    found = store.find(definition.name) or _made(store, definition, now, tell)
+    _adjust(store, found, definition, now)
     stored = store.find(definition.name)
     assert stored is not None
     return stored
 
 
 def trials_dir(url: str, definition: ExperimentDefinition) -> Path:
-    """Return the folder of an experiment's trials: beside the database unless told otherwise."""
-    if definition.runner.trials_dir:
-        return Path(definition.runner.trials_dir).absolute()
-    return database_path(url).parent / f"{definition.name}.trials"
+    """Return the folder of an experiment's trials, unless told otherwise beside the database.
+
+    Beside a server there is nothing: it is where commands start, the YAML's folder by default.
+    """
+    runner = definition.runner
+    if runner.trials_dir:
+        return Path(runner.trials_dir).absolute()
+    folder = folder_of(url) or Path(runner.workdir or ".").absolute()
+    return folder / f"{definition.name}.trials"
 
 
 def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
@@ -48,6 +47,6 @@ def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, n
     if changed:
         lease = store.acquire(found, now)
         try:
-            store.redefine(found, definition, now, f"changed: {', '.join(changed)}")
+            store.redefine(lease, definition, now, f"changed: {', '.join(changed)}")
         finally:
             lease.release()

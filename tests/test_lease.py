@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import pytest
+from places import url
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes
 from scheduler.storage.errors import Held, LeaseLost, StorageError
-from scheduler.storage.lease import is_held, lock_path
+from scheduler.storage.lock import is_held, lock_path
 from scheduler.storage.store import Store
+
+__all__ = ["url"]
 
 HOLD = """
 import sys
@@ -28,8 +31,8 @@ else:
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = Store.open(f"sqlite:///{tmp_path}/s.db", create=True)
+def store(url, tmp_path):
+    made = Store.open(url, create=True)
     definition = {
         "name": "e",
         "parameters": [{"name": "x", "type": "range", "bounds": [0, 1]}],
@@ -106,9 +109,14 @@ def test_an_earlier_epoch_writes_no_more(store):
     old = acquire(store)
     old.release()
     new = acquire(store)
-    state = store.load(experiment)
-    with pytest.raises(LeaseLost):
+    state = store.load(new)
+    me = f"process {os.getpid()} on "
+    with pytest.raises(LeaseLost, match=f"{me}.* took the experiment over"):
         store.commit(old, state, Changes(), "")
+    with pytest.raises(LeaseLost, match=me):
+        store.load(old)
+    with pytest.raises(LeaseLost, match=me):
+        store.redefine(old, experiment.definition, 0.0, "changed")
     store.commit(new, state, Changes(), "")
     new.release()
 
@@ -119,6 +127,7 @@ def test_a_lock_that_was_never_taken_is_not_held_nor_made(tmp_path):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_lock_that_cannot_be_made_is_one_sentence(store, tmp_path):
     lock_path(tmp_path / "s.db", "e").mkdir()
     with pytest.raises(StorageError, match=r"cannot lock .*: Is a directory"):

@@ -1,9 +1,10 @@
-"""Whole experiments: the real loop, SQLite, Sobol and fetchers over a runner without a backend."""
+"""Whole experiments: the real loop, databases, Sobol and fetchers; a runner without a backend."""
 
 import json
 from pathlib import Path
 
 import pytest
+from places import url
 from simulation.bench import Bench, definition
 
 from metrics.base import Fetcher, FetcherOptions, Point
@@ -16,15 +17,17 @@ from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.errors import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
 
+__all__ = ["url"]
+
 S, T = JobState, TrialStatus
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(url, tmp_path):
     made = []
 
     def make(**changes):
-        made.append(Bench(tmp_path, **changes))
+        made.append(Bench(url, tmp_path, **changes))
         return made[-1]
 
     yield make
@@ -47,7 +50,7 @@ def test_a_whole_experiment_runs_each_trial_once(bench):
 def test_it_goes_on_in_another_process_after_any_tick_with_the_same_arms(bench, tmp_path):
     plain = bench().run()
     (tmp_path / "again").mkdir()
-    restarted = Bench(tmp_path / "again")
+    restarted = Bench(f"sqlite:///{tmp_path}/again/s.db", tmp_path / "again")
     for _ in range(200):
         if not restarted.loop.ended:
             restarted.tick()

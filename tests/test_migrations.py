@@ -8,6 +8,8 @@ from sqlalchemy import event
 
 from scheduler.model.trial import TrialStatus
 from scheduler.storage import migrations, read, schema
+from scheduler.storage.errors import StorageError
+from scheduler.storage.sqlite import Sqlite
 from scheduler.storage.store import Store
 
 DATABASES = Path(__file__).parent / "databases"
@@ -52,7 +54,7 @@ def test_an_old_database_becomes_what_a_new_one_is(old, tmp_path):
 def test_everything_that_was_stored_is_still_there(old):
     store = Store.open(f"sqlite:///{old}")
     experiment = store.find("old")
-    state = store.load(experiment)
+    state = store.peek(experiment)
     assert state.baseline == {"loss": 0.1, "size": 1.0}
     assert [o.means["loss"] for o in state.outcomes] == [0.2, 0.1, 0.3, 0.5, 0.6, 0.7]
     assert state.definition.generation_strategy.learn_feasibility
@@ -104,12 +106,12 @@ def cut_off(path, at, migrate, monkeypatch):
         if len(writes) > at:
             raise Killed
 
-    def until_killed(engine):
-        event.listen(engine, "before_cursor_execute", dies)
-        migrate(engine)
+    def until_killed(connection, keep_a_copy):
+        event.listen(connection, "before_cursor_execute", dies)
+        return migrate(connection, keep_a_copy)
 
     with monkeypatch.context() as patched:
-        patched.setattr("scheduler.storage.engine.migrate", until_killed)
+        patched.setattr("scheduler.storage.database.migrate", until_killed)
         try:
             Store.open(f"sqlite:///{path}").close()
         except Killed:
@@ -120,6 +122,32 @@ def cut_off(path, at, migrate, monkeypatch):
 def test_two_that_open_it_at_once_bring_it_up_once(old):
     store = Store.open(f"sqlite:///{old}")
     after = shape(old)
-    migrations.migrate(store.engine)
+    with store.writing() as connection:
+        assert migrations.migrate(connection, pytest.fail) == ""
     store.close()
     assert shape(old) == after
+
+
+def test_what_it_was_is_kept_beside_it_and_told(old):
+    before, version = shape(old), asked(old, "SELECT version FROM schema_info")[0][0]
+    told = []
+    (old.parent / f"s.db.v{version}").touch()
+    Store.open(f"sqlite:///{old}", tell=told.append).close()
+    copy = old.parent / f"s.db.v{version}.2"
+    words = f"brought from schema version {version} to {schema.VERSION}; {copy} is what it was"
+    assert told == [f"sqlite:///{old}: {words}"]
+    assert shape(copy) == before
+    assert asked(copy, "SELECT version FROM schema_info") == [(version,)]
+    Store.open(f"sqlite:///{old}", tell=pytest.fail).close()
+
+
+def test_a_database_whose_copy_cannot_be_made_is_left_as_it_is(old, monkeypatch):
+    before = shape(old)
+
+    def full(*_):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(Sqlite, "backup", full)
+    with pytest.raises(StorageError, match="no space left"):
+        Store.open(f"sqlite:///{old}")
+    assert shape(old) == before

@@ -93,7 +93,7 @@ def test_what_another_experiment_has_measured_comes_first(store):
         (arm(0.25), {"loss": (1.0, 0.5), "size": (7.0, None)}),
         (arm(0.75), {"loss": (2.0, None)}),
     )
-    state = store.load(experiment)
+    state = store.peek(experiment)
     assert (state.transferred, state.observed, state.outcomes) == (2, 2, ())
     assert (state.tally.created, state.active) == (0, {})
     assert store.arms(experiment.id) == store.measured_here(experiment.id) == ()
@@ -173,7 +173,7 @@ def test_arms_without_a_constrained_metric_teach_but_are_no_full_observation(sto
     made = definition(outcome_constraints=["size <= 9"], warm_start=[{"experiment": "old"}])
     experiment = submit(store, made, 0.0)
     assert len(store.measured(experiment.id)) == 2
-    assert store.load(experiment).transferred == 1
+    assert store.peek(experiment).transferred == 1
 
 
 def test_another_store_may_be_the_source(store, tmp_path):
@@ -181,7 +181,7 @@ def test_another_store_may_be_the_source(store, tmp_path):
     other = Store.open(f"sqlite:///{tmp_path}/other.db", create=True)
     source = {"experiment": "old", "storage": store.url}
     experiment = submit(other, definition("old", warm_start=[source]), 0.0)
-    assert other.load(experiment).transferred == 2
+    assert other.peek(experiment).transferred == 2
     other.close()
 
 

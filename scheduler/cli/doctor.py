@@ -1,6 +1,5 @@
 """The verb that checks a machine: every line says what works or what to do about it."""
 
-import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -13,8 +12,8 @@ from scheduler import registry
 from scheduler.cli import common
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.plugins import RegistryError
-from scheduler.storage.engine import database_path
-from scheduler.storage.errors import StorageError
+from scheduler.storage.engine import check_creatable
+from scheduler.storage.errors import NoDatabase, StorageError
 from scheduler.storage.store import Store
 
 Finding = tuple[str, bool, str]
@@ -134,22 +133,18 @@ def _runner(definition: ExperimentDefinition | None) -> Iterator[Finding]:
 def _storage(url: str) -> Finding:
     """Open the database as a driver would, or look whether one could be made."""
     try:
-        path = database_path(url)
-        if not path.exists():
-            return _place(path)
         store = Store.open(url)
         names = store.names()
         store.close()
+    except NoDatabase:
+        return _place(url)
     except StorageError as error:
         return "storage", False, str(error)
-    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        return "storage", False, f"{path} and its folder must be writable"
-    return "storage", True, f"{path} holds {len(names)} experiments"
+    return "storage", True, f"{store.url} holds {len(names)} experiments"
 
 
-def _place(path: Path) -> Finding:
-    if not path.parent.is_dir():
-        return "storage", False, f"the folder {path.parent} of the database does not exist"
-    if not os.access(path.parent, os.W_OK):
-        return "storage", False, f"the folder {path.parent} of the database is not writable"
-    return "storage", True, f"{path} can be made"
+def _place(url: str) -> Finding:
+    try:
+        return "storage", True, check_creatable(url)
+    except StorageError as error:
+        return "storage", False, str(error)

@@ -21,7 +21,7 @@ from scheduler.model.redefine import changes
 from scheduler.model.strategy import is_exhausted
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.model.warm_start import NOTHING, Gathered, complete
-from scheduler.storage.engine import database_path
+from scheduler.storage.errors import NoDatabase
 from scheduler.storage.journal import ExperimentRecords
 from scheduler.storage.store import Experiment, Store, first_trials
 from scheduler.submit import trials_dir
@@ -69,13 +69,15 @@ def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
 
     Raises DefinitionChanged where the stored one could not go on with this file.
     """
-    if database_path(url).exists():
+    try:
         store = Store.open(url)
-        found = store.find(definition.name)
-        if found is not None:
-            changes(found.definition, definition)
-            return of_stored(store, found)
-    return of_new(definition, url)
+    except NoDatabase:
+        return of_new(definition, url)
+    found = store.find(definition.name)
+    if found is None:
+        return of_new(definition, url)
+    changes(found.definition, definition)
+    return of_stored(store, found)
 
 
 def of_new(definition: ExperimentDefinition, url: str) -> Outlook:

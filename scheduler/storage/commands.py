@@ -43,7 +43,7 @@ def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> No
         "experiment_id": experiment_id,
         "verb": ask.verb,
         "trial_index": ask.trial_index,
-        "reason": ask.reason,
+        "reason": rows.plain(ask.reason),
         "created_at": now,
         "payload": rows.to_json(dict(ask.payload)),
     }

@@ -5,6 +5,10 @@ class StorageError(Exception):
     """The database cannot be used."""
 
 
+class NoDatabase(StorageError):
+    """There is none yet, where one could be made."""
+
+
 class StorageBusy(StorageError):
     """A transaction did not get through: the disk is full, the database locked or not reachable.
 

@@ -41,8 +41,8 @@ class ExperimentJournal(ExperimentRecords):
         self._clock = clock
 
     def load(self) -> ExperimentState:
-        """Return what is stored. Raises StorageError."""
-        return self._store.load(self._experiment)
+        """Return what is stored. Raises StorageError or LeaseLost."""
+        return self._store.load(self._lease)
 
     def commit(self, state: ExperimentState, changes: Changes) -> None:
         """Write ``changes`` on top of ``state``. Raises StorageError or LeaseLost."""

@@ -1,133 +1,113 @@
-"""Who drives an experiment: a lock that dies with its holder, and an epoch that fences writes."""
+"""Who drives an experiment: the row that says so, and the epoch in it that fences every write."""
 
-import fcntl
 import json
 import os
 import socket
-import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Update, bindparam, select, update
 
 from scheduler.storage import schema
-from scheduler.storage.errors import Held, LeaseLost, StorageError
+from scheduler.storage.errors import LeaseLost
 
-PATIENCE = 5
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Lease:
-    """The right to write an experiment, from :func:`acquire` to :meth:`release`."""
+class Lease(ABC):
+    """The right to write an experiment, from its acquisition to :meth:`release`."""
 
     renew_every: float | None = None
     """Seconds after which :meth:`renew` is due; ``None`` where the lease needs no renewal."""
 
-    def __init__(self, experiment_id: int, epoch: int, lock: IO[str]) -> None:
+    def __init__(self, experiment_id: int, epoch: int) -> None:
         self.experiment_id = experiment_id
         self.epoch = epoch
-        self._lock = lock
 
     def guard(self, connection: Connection, seconds: float, clock: str) -> None:
         """Check, as a transaction's first statement, that the lease is ours; note the time.
 
-        Raises :class:`LeaseLost`.
+        Raises :class:`~scheduler.storage.errors.LeaseLost`.
         """
-        ours = {"experiment": self.experiment_id, "held": self.epoch}
         values = {"seconds": seconds, "clock": clock}
-        if connection.execute(_GUARD, {**ours, **values}).rowcount != 1:
-            raise LeaseLost("another process took the experiment over")
+        if connection.execute(self.guarding, {**self._ours, **values}).rowcount != 1:
+            raise LeaseLost(f"{holder(connection, self.experiment_id)} took the experiment over")
 
+    guarding: Update
+
+    def check(self, connection: Connection) -> None:
+        """Check the same, and let nobody take it until the transaction ends; note nothing."""
+        if connection.execute(_OURS, self._ours).first() is None:
+            raise LeaseLost(f"{holder(connection, self.experiment_id)} took the experiment over")
+
+    @property
+    def _ours(self) -> dict[str, Any]:
+        return {"experiment": self.experiment_id, "held": self.epoch}
+
+    @abstractmethod
     def renew(self) -> None:
-        """Say that we are alive: the kernel knows."""
+        """Say that we are alive. Raises LeaseLost and StorageError."""
 
+    @abstractmethod
     def release(self) -> None:
         """Let the next one drive. May be called twice."""
-        self._lock.close()
 
 
-# Made once: to make a statement takes longer than to run it.
-_GUARD = update(schema.lease).where(
+IS_OURS = (
     schema.lease.c.experiment_id == bindparam("experiment"),
     schema.lease.c.epoch == bindparam("held"),
 )
+# Made once: to make a statement takes longer than to run it.
+GUARD = (
+    update(schema.lease)
+    .where(*IS_OURS)
+    .values(seconds=bindparam("seconds"), clock=bindparam("clock"))
+)
+_OURS = select(schema.lease.c.epoch).where(*IS_OURS).with_for_update()
 
 
-def acquire(engine: Engine, path: Path, experiment_id: int, name: str, now: float) -> Lease:
-    """Return the lease, or raise :class:`Held`.
-
-    The lock is the kernel's, so it is free the moment its holder is dead, however it died.
-    """
-    try:
-        lock = _patiently_locked(path)
-    except BlockingIOError:
-        raise Held(f"{name} is driven by {holder(engine, experiment_id)}") from None
-    me = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now})
-    statement = insert(schema.lease).values(
-        experiment_id=experiment_id, epoch=1, holder=me, clock="", seconds=0.0
-    )
-    taken = statement.on_conflict_do_update(
-        index_elements=["experiment_id"],
-        set_={"epoch": schema.lease.c.epoch + 1, "holder": me},
-    )
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        epoch = connection.execute(taken.returning(schema.lease.c.epoch)).scalar_one()
-    return Lease(experiment_id, epoch, lock)
+# -- the holder
 
 
-def holder(engine: Engine, experiment_id: int) -> str:
+def me(now: float) -> str:
+    """Return what tells this process from all others, of any machine, as the row keeps it."""
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+    return json.dumps(who | {"machine": _machine(), "started": _started(os.getpid())})
+
+
+def holder(connection: Connection, experiment_id: int) -> str:
     """Return in words who acquired the lease last."""
     query = select(schema.lease.c.holder).where(schema.lease.c.experiment_id == experiment_id)
-    with engine.connect() as connection:
-        text = connection.execute(query).scalar_one_or_none()
-    if text is None:
-        return "another process that has just started"
+    text = connection.execute(query).scalar_one_or_none()
+    return in_words(text) if text else "another process that has just started"
+
+
+def in_words(text: str) -> str:
+    """Return a stored holder for people."""
     who = json.loads(text)
     return f"process {who['pid']} on {who['host']}"
 
 
-def is_held(path: Path) -> bool:
-    """Whether a living process drives the experiment now."""
-    if not path.exists():
+def is_dead(text: str) -> bool:
+    """Whether a stored holder was of this machine and is surely gone."""
+    who = json.loads(text)
+    if not who.get("started") or who.get("machine") != _machine():
         return False
-    try:
-        _locked(path, fcntl.LOCK_SH).close()
-    except BlockingIOError:
-        return True
-    return False
+    return _started(who["pid"]) != str(who["started"])
 
 
-def lock_path(database: Path, name: str) -> Path:
-    """Return the lock's file: beside the database, so on a local disk."""
-    return database.with_name(f"{database.name}-{name}.lock")
+def _machine() -> str:
+    """Return what tells this boot, and this space of process ids, from others."""
+    with suppress(OSError):
+        return f"{BOOT_ID.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return ""
 
 
-def _patiently_locked(path: Path) -> IO[str]:
-    """Lock, or raise BlockingIOError after a moment.
-
-    A look of :func:`is_held`, or a child of a killed driver between fork and exec, holds the lock
-    for that long.
-    """
-    for _ in range(PATIENCE):
-        try:
-            return _locked(path, fcntl.LOCK_EX)
-        except BlockingIOError:
-            time.sleep(0.02)
-    return _locked(path, fcntl.LOCK_EX)
-
-
-def _locked(path: Path, mode: int) -> IO[str]:
-    """Lock at once. Raises BlockingIOError where it is held, StorageError where it cannot be."""
-    try:
-        lock = path.open("a")
-    except OSError as error:
-        raise StorageError(f"cannot lock {path}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise
-    except OSError as error:  # a filesystem without locks
-        lock.close()
-        raise StorageError(f"cannot lock {path}: {error.strerror}") from None
-    return lock
+def _started(pid: int) -> str:
+    """Return when a living process was started, in ticks since boot; empty for no such process."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
+    return ""

@@ -2,12 +2,13 @@
 
 A step is the SQL that it was when it was written: the tables of today do not change it. It only
 adds, with defaults, so that a driver of the version before, if one is at work, is not disturbed;
-its next start asks for the newer schedd.
+its next start asks for the newer schedd. Its SQL is valid on every database that we can use;
+PostgreSQL has known none of the versions before 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, select, update
 
 from scheduler.storage import schema
 
@@ -31,19 +32,25 @@ STEPS: Mapping[int, tuple[str, ...]] = {
         "ALTER TABLE trial ADD COLUMN avoid TEXT DEFAULT '[]' NOT NULL",
         "ALTER TABLE experiment ADD COLUMN paused BOOLEAN DEFAULT FALSE NOT NULL",
         "ALTER TABLE command ADD COLUMN payload TEXT DEFAULT '{}' NOT NULL",
+        "ALTER TABLE lease ADD COLUMN expires_at FLOAT",
     ),
 }
 """What leads from version n to n + 1, by n."""
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the database up to the present version, in one transaction: all of it or nothing."""
+def migrate(connection: Connection, keep_a_copy: Callable[[int], str]) -> str:
+    """Bring the database up to the present version, in one transaction: all of it or nothing.
+
+    Return what happened, in words; nothing where another process was faster. ``keep_a_copy`` is
+    called before the first step, while nobody else can write; it says where the copy is.
+    """
     version = schema.schema_info.c.version
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        # Read under the lock: another process may have been faster.
-        found = connection.execute(select(version)).scalar_one()
-        for step in range(found, schema.VERSION):
-            for statement in STEPS[step]:
-                connection.exec_driver_sql(statement)
-        if found < schema.VERSION:
-            connection.execute(update(schema.schema_info).values(version=schema.VERSION))
+    found = connection.execute(select(version).with_for_update()).scalar_one()
+    if found >= schema.VERSION:
+        return ""
+    copy = keep_a_copy(found)
+    for step in range(found, schema.VERSION):
+        for statement in STEPS[step]:
+            connection.exec_driver_sql(statement)
+    connection.execute(update(schema.schema_info).values(version=schema.VERSION))
+    return f"brought from schema version {found} to {schema.VERSION}{copy}"

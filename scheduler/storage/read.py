@@ -165,7 +165,7 @@ def surroundings(store: Store, experiment_id: int) -> Surroundings:
     with store.reading() as connection:
         return Surroundings(
             created_at=connection.execute(created).scalar_one(),
-            driver=holder(connection.engine, experiment_id),
+            driver=holder(connection, experiment_id),
             last=_last_event(connection, experiment_id, ()),
             trouble=_trouble(connection, experiment_id),
             asked=_asked(connection, experiment_id),

@@ -37,13 +37,21 @@ def to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def plain(text: str) -> str:
+    """Return text that every database can keep: without NUL, without halves of surrogate pairs."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
 def trial_row(experiment_id: int, trial: Trial) -> dict[str, Any]:
     """Return a trial's row, arms apart."""
     row = {name: getattr(trial, name) for name in _PLAIN}
     wish = trial.wish
     row["experiment_id"] = experiment_id
     row["status"] = trial.status.value
-    row["reason"] = str(trial.reason) if trial.reason else None
+    row["reason"] = plain(str(trial.reason)) if trial.reason else None
+    row["message"] = plain(trial.message)
     row["retries"] = to_json(dict(trial.retries)) if trial.retries else "{}"
     row["avoid"] = to_json(list(trial.avoid)) if trial.avoid else "[]"
     row["wish"] = to_json(astuple(wish)) if wish else None
@@ -112,7 +120,7 @@ def generator_run_row(experiment_id: int, run: GeneratorRun) -> dict[str, Any]:
         "seconds": run.seconds,
         "created_at": run.created_at,
         "predictions": to_json([dict(p) for p in run.predictions]),
-        "note": run.note,
+        "note": plain(run.note),
         "insights": to_json([dict(insight) for insight in run.insights]),
     }
 
@@ -124,7 +132,12 @@ def generator_run_of(row: Row) -> GeneratorRun:
 
 
 def observation_row(experiment_id: int, o: Observation) -> dict[str, Any]:
-    """Return an observation's row; with its step only where it is a point of a curve."""
+    """Return an observation's row; with its step only where it is a point of a curve.
+
+    Raises ValueError for a NaN: that is a bug of the caller.
+    """
+    if o.mean != o.mean or o.step != o.step:
+        raise ValueError(f"trial {o.trial_index}: {o.metric} is not a number")
     row = {
         "experiment_id": experiment_id,
         "trial_index": o.trial_index,
@@ -148,7 +161,7 @@ def event_row(experiment_id: int, event: Event) -> dict[str, Any]:
         "experiment_id": experiment_id,
         "time": event.time,
         "kind": event.kind,
-        "message": event.message,
+        "message": plain(event.message),
         "trial_index": event.trial_index,
         "attempt": event.attempt,
     }

@@ -1,13 +1,12 @@
 """The store: what the loop writes, one transaction a tick, and what it needs to go on."""
 
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import select, update
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import (
@@ -23,10 +22,11 @@ from scheduler.model.observation import Arms, MeasuredArms
 from scheduler.model.trial import Arm, Trial
 from scheduler.model.warm_start import NOTHING, Gathered
 from scheduler.storage import commands, learned, rows, schema
-from scheduler.storage import lease as leases
-from scheduler.storage.engine import database_path, open_engine, translated
+from scheduler.storage.database import Database, Tell
+from scheduler.storage.engine import open_database
+from scheduler.storage.lease import Lease
 from scheduler.storage.state import state_of
-from scheduler.storage.write import write
+from scheduler.storage.write import insert_experiment, insert_rows, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +44,27 @@ class Experiment:
 class Store:
     """A database of experiments. What cannot be done raises a StorageError."""
 
-    def __init__(self, engine: Engine, url: str) -> None:
-        self.engine = engine
-        self.url = url
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.writing = database.writing
+        self.reading = database.reading
 
     @classmethod
-    def open(cls, url: str, *, create: bool = False) -> "Store":
-        """Return the store at ``url``; make it where it is missing and ``create`` is set."""
-        return cls(open_engine(url, create=create), url)
+    def open(cls, url: str, *, create: bool = False, tell: Tell = lambda _: None) -> "Store":
+        """Return the store at ``url``; make it where it is missing and ``create`` is set.
+
+        A database of an earlier version is brought up to the present one, which is told.
+        """
+        return cls(open_database(url, create=create, tell=tell))
 
     def close(self) -> None:
         """Close all connections."""
-        self.engine.dispose()
+        self.database.engine.dispose()
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction that writes; it commits at the end or not at all."""
-        connect = self.engine.connect().execution_options(writes=True)
-        with translated(self.url), connect as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Reads of one moment."""
-        with translated(self.url), self.engine.connect() as connection, connection.begin():
-            yield connection
+    @property
+    def url(self) -> str:
+        """Where it is, for people: without a password."""
+        return self.database.shown
 
     # -- experiments
 
@@ -78,32 +74,34 @@ class Store:
         trials_dir: Path,
         now: float,
         warm: Gathered = NOTHING,
-    ) -> None:
+    ) -> bool:
         """Store a new experiment with its status quo and hand-written arms as first trials.
 
-        ``warm``: the arms that it begins with, measured elsewhere.
+        ``warm``: the arms that it begins with, measured elsewhere. Return whether it was stored:
+        where there is one of that name already, nothing is.
         """
         trials = first_trials(definition, now)
         events = [
             Event(now, "experiment_created", f"{definition.name}: {len(trials)} arms given"),
             *(Event(now, "warm_start", message) for message in warm.messages),
         ]
+        values = {
+            "name": definition.name,
+            "token": secrets.token_hex(4),
+            "definition": definition.canonical(),
+            "trials_dir": str(trials_dir),
+            "status": ExperimentStatus.RUNNING,
+            "created_at": now,
+        }
         with self.writing() as connection:
-            values = {
-                "name": definition.name,
-                "token": secrets.token_hex(4),
-                "definition": definition.canonical(),
-                "trials_dir": str(trials_dir),
-                "status": ExperimentStatus.RUNNING,
-                "created_at": now,
-            }
-            result = connection.execute(insert(schema.experiment), values)
-            (experiment_id,) = result.inserted_primary_key or (0,)
+            experiment_id = insert_experiment(connection, values)
+            if experiment_id is None:
+                return False
             changes = Changes(trials=tuple(trials), events=tuple(events))
-            write(connection, int(experiment_id), changes, created=0)
+            write(connection, experiment_id, changes, created=0)
             arms = [rows.transferred_row(experiment_id, i, a) for i, a in enumerate(warm.arms)]
-            if arms:
-                connection.execute(insert(schema.warm_start), arms)
+            insert_rows(connection, schema.warm_start, arms)
+        return True
 
     def find(self, name: str) -> Experiment | None:
         """Return an experiment by name."""
@@ -119,29 +117,28 @@ class Store:
             return list(connection.execute(query).scalars())
 
     def redefine(
-        self, experiment: Experiment, definition: ExperimentDefinition, now: float, message: str
+        self, lease: Lease, definition: ExperimentDefinition, now: float, message: str
     ) -> None:
-        """Replace the definition of an experiment that is not driven; let it go on."""
+        """Replace the definition of an experiment; let it go on. Raises LeaseLost."""
         event = Event(now, "definition_changed", message)
+        experiment_id = lease.experiment_id
         with self.writing() as connection:
+            lease.check(connection)
             values = {"definition": definition.canonical()}
-            where = schema.experiment.c.id == experiment.id
+            where = schema.experiment.c.id == experiment_id
             connection.execute(update(schema.experiment).where(where).values(values))
-            write(connection, experiment.id, Changes(events=(event,)), created=0)
-            commands.reopen(connection, experiment.id, None)
+            write(connection, experiment_id, Changes(events=(event,)), created=0)
+            commands.reopen(connection, experiment_id, None)
 
     # -- driving
 
-    def acquire(self, experiment: Experiment, now: float) -> leases.Lease:
+    def acquire(self, experiment: Experiment, now: float) -> Lease:
         """Return the right to drive, or raise :class:`~scheduler.storage.errors.Held`."""
-        name = experiment.definition.name
-        path = leases.lock_path(database_path(self.url), name)
-        with translated(self.url):
-            return leases.acquire(self.engine, path, experiment.id, name, now)
+        return self.database.acquire(experiment.id, experiment.definition.name, now)
 
     def is_driven(self, name: str) -> bool:
         """Whether a living process drives the experiment now."""
-        return leases.is_held(leases.lock_path(database_path(self.url), name))
+        return self.database.is_driven(name)
 
     def clock(self, experiment: Experiment) -> str:
         """Return the clock's anchor as it was last noted; empty where there is none."""
@@ -149,19 +146,21 @@ class Store:
         with self.reading() as connection:
             return connection.execute(query).scalar_one_or_none() or ""
 
-    def load(self, experiment: Experiment) -> ExperimentState:
-        """Return where an experiment stands.
+    def load(self, lease: Lease) -> ExperimentState:
+        """Return where an experiment stands, to drive it. Raises LeaseLost.
 
         One that has ended is reopened for the trials that people sent back, and for them alone:
         what stopped it still holds, and lets them end.
         """
+        experiment_id = lease.experiment_id
         with self.writing() as connection:
-            state = state_of(connection, experiment.id)
+            lease.check(connection)
+            state = state_of(connection, experiment_id)
             ended = state.status is not ExperimentStatus.RUNNING
-            if not ended or not commands.retry_wanted(connection, experiment.id):
+            if not ended or not commands.retry_wanted(connection, experiment_id):
                 return state
             stop = replace(state.stop, drain=True) if state.stop else None
-            commands.reopen(connection, experiment.id, stop)
+            commands.reopen(connection, experiment_id, stop)
             return replace(state, status=ExperimentStatus.RUNNING, stop=stop)
 
     def peek(self, experiment: Experiment) -> ExperimentState:
@@ -169,9 +168,7 @@ class Store:
         with self.reading() as connection:
             return state_of(connection, experiment.id)
 
-    def commit(
-        self, lease: leases.Lease, state: ExperimentState, changes: Changes, clock: str
-    ) -> None:
+    def commit(self, lease: Lease, state: ExperimentState, changes: Changes, clock: str) -> None:
         """Write ``changes`` and the time driven, or nothing.
 
         Raises :class:`~scheduler.storage.errors.LeaseLost` where someone else drives now and
@@ -185,7 +182,7 @@ class Store:
 
     def commands(self, experiment_id: int) -> tuple[Command, ...]:
         """Return the commands that were not applied yet, oldest first."""
-        with self.reading() as connection:
+        with self.database.looking() as connection:
             return commands.waiting(connection, experiment_id)
 
     def command(self, experiment_id: int, ask: Ask, now: float) -> None:

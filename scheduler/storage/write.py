@@ -3,11 +3,12 @@
 Statements are made once: to make one takes longer than to run it.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, insert, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Table, insert, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from scheduler.model.experiment import Changes
 from scheduler.storage import rows, schema
@@ -18,14 +19,16 @@ def write(connection: Connection, experiment_id: int, changes: Changes, created:
     new = [t for t in changes.trials if t.index >= created]
     arms = [row for t in new for row in rows.arm_rows(experiment_id, t)]
     runs = [rows.generator_run_row(experiment_id, run) for run in changes.generator_runs]
-    _insert(connection, schema.generator_run, runs)
+    insert_rows(connection, schema.generator_run, runs)
     _put(connection, schema.trial, [rows.trial_row(experiment_id, t) for t in changes.trials])
-    _insert(connection, schema.arm, arms)
+    insert_rows(connection, schema.arm, arms)
     finals = [rows.observation_row(experiment_id, o) for o in changes.observations]
     _put(connection, schema.observation, finals)
     curves = [rows.observation_row(experiment_id, o) for o in changes.curves]
     _put(connection, schema.curve, curves)
-    _insert(connection, schema.event, [rows.event_row(experiment_id, e) for e in changes.events])
+    insert_rows(
+        connection, schema.event, [rows.event_row(experiment_id, e) for e in changes.events]
+    )
     if changes.commands:
         applied = update(schema.command).where(schema.command.c.id.in_(changes.commands))
         connection.execute(applied.values(applied_at=changes.time))
@@ -43,17 +46,27 @@ def write(connection: Connection, experiment_id: int, changes: Changes, created:
         connection.execute(update(schema.experiment).where(where).values(values))
 
 
-def _insert(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
+def insert_experiment(connection: Connection, values: Mapping[str, Any]) -> int | None:
+    """Return the id of a new experiment; ``None`` where there is one of that name already."""
+    statement = _UPSERT[connection.dialect.name](schema.experiment).on_conflict_do_nothing()
+    new = statement.returning(schema.experiment.c.id)
+    return connection.execute(new, values).scalar_one_or_none()
+
+
+def insert_rows(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
+    """Insert rows, or do nothing where there are none."""
     if values:
         connection.execute(_insert_statement(table), values)
 
 
 _insert_statement = cache(insert)
+_UPSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""Both understand ``ON CONFLICT``, which is no standard."""
 
 
 @cache
-def _put_statement(table: Table) -> Insert:
-    statement = upsert(table)
+def _put_statement(dialect: str, table: Table) -> Any:
+    statement = _UPSERT[dialect](table)
     keys = {column.name for column in table.primary_key}
     values = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
     return statement.on_conflict_do_update(index_elements=sorted(keys), set_=values)
@@ -62,4 +75,4 @@ def _put_statement(table: Table) -> Insert:
 def _put(connection: Connection, table: Table, values: list[dict[str, Any]]) -> None:
     """Insert rows, or replace those with the same key."""
     if values:
-        connection.execute(_put_statement(table), values)
+        connection.execute(_put_statement(connection.dialect.name, table), values)

@@ -70,10 +70,10 @@ class Immediately:
 class Bench:
     """One experiment in a folder, and what drives it."""
 
-    def __init__(self, folder, **changes):
+    def __init__(self, url, folder, **changes):
         made = definition(**changes)
         self.now = Now()
-        self.store = Store.open(f"sqlite:///{folder}/s.db", create=True)
+        self.store = Store.open(url, create=True)
         self.store.create(made, folder / "trials", self.now())
         self.experiment = self.store.find("e")
         self.lease = self.store.acquire(self.experiment, self.now())

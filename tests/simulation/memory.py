@@ -157,6 +157,8 @@ class MemoryJournal:
     def load(self) -> ExperimentState:
         """Return what is stored."""
         self._read()
+        if self.epoch != self.store.epoch:
+            raise LeaseLost("another process took the experiment over")
         return self.store.load()
 
     def commit(self, state: ExperimentState, changes: Changes) -> None:

@@ -41,12 +41,13 @@ class Driven:
         return self.journal.load()
 
     def taken_over(self):
-        """Let somebody else drive."""
+        """Let somebody else drive; return their journal."""
         if self.experiment is None:
-            self.store.acquire()
-            return
+            return MemoryJournal(self.store, self.store.acquire())
         self.leases[0].release()
-        self.leases += (self.store.acquire(self.experiment, 0.0),)
+        lease = self.store.acquire(self.experiment, 0.0)
+        self.leases += (lease,)
+        return ExperimentJournal(self.store, self.experiment, lease, Clock())
 
     def close(self):
         for lease in self.leases:
@@ -55,15 +56,15 @@ class Driven:
             self.store.close()
 
 
-def in_memory(_folder, made=None):
+def in_memory(made=None):
     made = made or definition()
     store = seeded(made, first_trials(made, 0.0))
     return Driven(MemoryJournal(store, store.acquire()), store.command, store)
 
 
-def in_sqlite(folder, made=None):
+def in_database(url, folder, made=None):
     made = made or definition()
-    store = Store.open(f"sqlite:///{folder}/s.db", create=True)
+    store = Store.open(url, create=True)
     store.create(made, folder, 0.0)
     experiment = store.find(made.name)
     lease = store.acquire(experiment, 0.0)

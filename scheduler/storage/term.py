@@ -1,0 +1,103 @@
+"""The lease of a database that is a server: a term that ends by the server's clock unless renewed.
+
+A holder that died, was suspended or lost its connection is replaced when its term is over, and its
+epoch keeps it from writing when it comes back. One that is dead for sure, since it was of this
+machine, is replaced at once.
+"""
+
+from contextlib import AbstractContextManager, suppress
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Float, bindparam, cast, extract, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from scheduler.storage import schema
+from scheduler.storage.errors import Held, StorageError
+from scheduler.storage.lease import GUARD, IS_OURS, Lease, in_words, is_dead, me
+
+TERM = 45.0
+"""Seconds. Somebody who looks every ten seconds so takes over within a minute."""
+RENEW_EVERY = 15.0
+
+L = schema.lease.c
+_NOW = cast(extract("epoch", func.clock_timestamp()), Float)
+_END = _NOW + TERM
+_GUARD = GUARD.values(expires_at=_END)
+_RENEW = update(schema.lease).where(*IS_OURS).values(expires_at=_END)
+_RELEASE = update(schema.lease).where(*IS_OURS).values(expires_at=None)
+
+
+class Server(Protocol):
+    """What a lease needs of the database."""
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """One transaction that writes."""
+
+    def single(self) -> AbstractContextManager[Connection]:
+        """Statements that are a transaction each."""
+
+
+class TermLease(Lease):
+    """A lease that lasts while it is renewed, by :meth:`guard` or by :meth:`renew`."""
+
+    renew_every = RENEW_EVERY
+    guarding = _GUARD
+
+    def __init__(self, server: Server, experiment_id: int, epoch: int) -> None:
+        super().__init__(experiment_id, epoch)
+        self._server = server
+
+    def renew(self) -> None:
+        """Say that we are alive. Raises LeaseLost and StorageError."""
+        with self._server.single() as connection:
+            if connection.execute(_RENEW, self._ours).rowcount != 1:
+                self.check(connection)
+
+    def release(self) -> None:
+        """Let the next one drive. May be called twice."""
+        # Where the server cannot be reached, the term ends by itself.
+        with suppress(StorageError), self._server.single() as connection:
+            connection.execute(_RELEASE, self._ours)
+
+
+def acquire(server: Server, experiment_id: int, name: str, now: float) -> TermLease:
+    """Return the lease, or raise :class:`~scheduler.storage.errors.Held`."""
+    with server.writing() as connection:
+        before = _seen(connection, L.experiment_id == experiment_id)
+        dead = before.epoch if before is not None and is_dead(before.holder) else None
+        values = {"experiment": experiment_id, "holder": me(now), "dead": dead}
+        epoch = connection.execute(_TAKE, values).scalar_one_or_none()
+        if epoch is not None:
+            return TermLease(server, experiment_id, epoch)
+        seen = _seen(connection, L.experiment_id == experiment_id)
+    left = max(0, round(seen.left or 0))
+    raise Held(f"{name} is driven by {in_words(seen.holder)}, whose lease ends in {left} s")
+
+
+def is_driven(server: Server, name: str) -> bool:
+    """Whether a process that is not known to be dead drives the experiment now."""
+    here = L.experiment_id == schema.experiment.c.id
+    with server.single() as connection:
+        seen = _seen(connection, here, schema.experiment.c.name == name)
+    return seen is not None and (seen.left or 0) > 0 and not is_dead(seen.holder)
+
+
+def _seen(connection: Connection, *where: Any) -> Any:
+    """Return epoch, holder and the seconds left of a lease; ``None`` where there is none."""
+    query = select(L.epoch, L.holder, (L.expires_at - _NOW).label("left")).where(*where)
+    return connection.execute(query).one_or_none()
+
+
+_NEW = insert(schema.lease).values(
+    experiment_id=bindparam("experiment"),
+    epoch=1,
+    holder=bindparam("holder"),
+    clock="",
+    seconds=0.0,
+    expires_at=_END,
+)
+_TAKE = _NEW.on_conflict_do_update(
+    index_elements=["experiment_id"],
+    set_={"epoch": L.epoch + 1, "holder": _NEW.excluded.holder, "expires_at": _END},
+    where=or_(L.expires_at.is_(None), L.expires_at <= _NOW, L.epoch == bindparam("dead")),
+).returning(L.epoch)
