@@ -42,6 +42,19 @@ def trials_dir(url: str, definition: ExperimentDefinition) -> Path:
     return folder / f"{definition.name}.trials"
 
 
+def _made(
+    store: Store, definition: ExperimentDefinition, now: float, tell: Callable[[str], None]
+) -> Experiment:
+    """Return a new experiment, or that which another process made at the same moment."""
+    warm = gather(definition, lambda: store)
+    if store.create(definition, trials_dir(store.url, definition), now, warm):
+        for message in warm.messages:
+            tell(f"warm start: {message}")
+    made = store.find(definition.name)
+    assert made is not None
+    return made
+
+
 def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
     changed = changes(found.definition, definition)
     if changed:

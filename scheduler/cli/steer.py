@@ -153,7 +153,7 @@ def _set(
         ask(store, experiment, Ask("set", payload=wanted))
         return
     try:
-        store.redefine(experiment, after, now, f"changed: {', '.join(wanted)}")
+        store.redefine(lease, after, now, f"changed: {', '.join(wanted)}")
     finally:
         lease.release()
     click.echo(f"set; go on with: schedd resume {name}{common.storage_words(store)}")
