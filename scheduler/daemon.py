@@ -61,13 +61,14 @@ class News:
         while not self._queue.empty():
             self._queue.get()
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait until the flag is raised or ``timeout`` seconds have passed."""
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the flag is raised, at most ``timeout`` seconds; return whether it is."""
         try:
             self._queue.get(timeout=timeout)
         except Empty:
-            return
+            return False
         self._queue.put(None)
+        return True
 
 
 B = TypeVar("B", bound=Bell)
@@ -136,13 +137,14 @@ def drive(driven: Driven[News], watch: Watcher) -> None:
     """Tick until the experiment has ended: at its interval, at news, soon after a submission.
 
     Raises :class:`Interrupted` after the tick under way where ``news.stop`` is set, and LeaseLost
-    where someone else took over, StorageError where the database is damaged. A store that is busy
-    or full is reported to ``watch`` and waited out: nothing is done that is not stored.
+    where someone else took over, StorageError where the database is damaged. A store that is busy,
+    full or not reachable is reported to ``watch`` and waited out: nothing is done that is not
+    stored.
     """
     loop, news = driven.loop, driven.news
     interval = loop.state.definition.polling.interval
     timer = _timer(interval, news)
-    trouble = ""
+    trouble = False
     try:
         while not loop.ended:
             if news.stop:
@@ -153,7 +155,7 @@ def drive(driven: Driven[News], watch: Watcher) -> None:
                 interval = loop.state.definition.polling.interval
                 timer.reschedule_job(TICK, trigger="interval", seconds=interval)
             if not loop.ended:
-                news.wait(EAGER if loop.eager and not trouble else None)
+                _rest(driven, EAGER if loop.eager and not trouble else None)
     finally:
         timer.shutdown(wait=False)
 
@@ -174,17 +176,35 @@ def drive_once(driven: Driven[News], watch: Watcher, wait: float = 300.0) -> Non
         news.wait(EAGER if loop.eager else left)
 
 
-def _turn(loop: Loop, watch: Watcher, trouble: str) -> str:
-    """Tick once; return the store's trouble in words, which is reported when it is new."""
+def _turn(loop: Loop, watch: Watcher, trouble: bool) -> bool:
+    """Tick once; return whether the store is in trouble, of which begin and end are reported."""
     try:
         events = loop.tick()
     except StorageBusy as error:
-        if str(error) != trouble:
+        if not trouble:
             message = f"waiting, nothing is lost: {error}"
             watch(loop.state, (Event(loop.world.now(), "storage_unavailable", message),))
-        return str(error)
+        return True
+    if trouble:
+        watch(loop.state, (Event(loop.world.now(), "storage_available", "going on"),))
     watch(loop.state, events)
-    return ""
+    return False
+
+
+def _rest(driven: Driven, seconds: float | None) -> None:
+    """Wait for news, or so long; say meanwhile that we are alive. Raises LeaseLost.
+
+    This is not for a thread of its own: a driver that hangs must lose its lease.
+    """
+    every = driven.lease.renew_every
+    if seconds is not None or every is None:
+        driven.news.wait(seconds)
+        return
+    while not driven.news.wait(every):
+        try:
+            driven.lease.renew()
+        except StorageBusy:
+            return  # the next tick meets it too, and says so
 
 
 def _timer(interval: float, news: News) -> BackgroundScheduler:

@@ -5,6 +5,7 @@ epoch, so that those of one experiment follow one another, and whoever waited se
 before has left. Readers run at REPEATABLE READ, READ ONLY: a snapshot, which waits for nobody.
 """
 
+import logging
 import os
 import select as polling
 import shutil
@@ -58,6 +59,7 @@ class Postgres(Database):
         if "password" in url.query:
             raise StorageError("write a password as user:password@host, or into ~/.pgpass")
         self.url = url
+        logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it raises what it would log
         self.engine = create_engine(url, connect_args=_arguments(url))
         event.listen(self.engine, "checkout", _on_checkout)
         self.writer = self.engine
