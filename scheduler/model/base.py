@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 Value = float | int | str | bool
 """A parameter's value. bool is a subclass of int: compare types where it matters."""
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
@@ -45,6 +46,15 @@ Duration = Annotated[
     Field(ge=0, allow_inf_nan=False),
 ]
 """Seconds; written as a number or as text with a unit."""
+
+
+def without_password(url: str) -> str:
+    """Return a database's URL as it may be shown, stored and compared."""
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
+StorageUrl = Annotated[str, PlainSerializer(without_password)]
+"""Where experiments are kept; its password is never part of what is stored or shown."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

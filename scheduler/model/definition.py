@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from runners.base import NO_RESOURCES, Resources
 from scheduler.model import nodes
-from scheduler.model.base import Duration, Model, Path, Problem, Value, did_you_mean
+from scheduler.model.base import Duration, Model, Path, Problem, StorageUrl, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
 from scheduler.model.nodes import GenerationStrategy
 from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
@@ -175,7 +175,7 @@ class ExperimentDefinition(Model):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
     description: str = ""
     tags: dict[str, str] = Field(default_factory=dict)
-    storage: str | None = None
+    storage: StorageUrl | None = None
     parameters: tuple[Parameter, ...] = Field(min_length=1)
     parameter_constraints: tuple[ParameterConstraint, ...] = ()
     objective: Objective | None = None

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from scheduler.model.base import Model, Value
+from scheduler.model.base import Model, StorageUrl, Value
 
 
 class WarmStart(Model):
     """One source of arms: another experiment, or a table. Read once, when this one is created."""
 
     experiment: str | None = None
-    storage: str | None = None
+    storage: StorageUrl | None = None
     """Where that experiment is kept; ``None``: in the same store."""
     only: Literal["completed"] = "completed"
     csv: str | None = None

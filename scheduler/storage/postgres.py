@@ -60,7 +60,7 @@ class Postgres(Database):
             raise StorageError("write a password as user:password@host, or into ~/.pgpass")
         self.url = url
         logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it raises what it would log
-        self.engine = create_engine(url, connect_args=_arguments(url))
+        self.engine = create_engine(url, connect_args=_arguments(url), max_overflow=-1)
         event.listen(self.engine, "checkout", _on_checkout)
         self.writer = self.engine
         self.reader = self.engine.execution_options(
@@ -96,7 +96,8 @@ class Postgres(Database):
 
     def _cause(self, error: BaseException | None) -> str:
         """Return what the server or the driver says, in one line and without the password."""
-        words = " ".join(str(error).split()).rstrip(".")
+        said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+        words = " ".join(said.split()).rstrip(".")
         return words.replace(str(self.url.password), "***") if self.url.password else words
 
     # -- leases

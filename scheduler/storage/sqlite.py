@@ -39,7 +39,7 @@ class Sqlite(Database):
         self.path = path_of(url)
         self.shown = url.render_as_string()
         check_place(self.path, create=create)
-        self.engine = create_engine(url)
+        self.engine = create_engine(url, max_overflow=-1)
         event.listen(self.engine, "connect", _on_connect)
         event.listen(self.engine, "begin", _on_begin)
         self.reader = self.engine
