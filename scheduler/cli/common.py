@@ -17,6 +17,7 @@ from scheduler.cli.refused import Refused
 from scheduler.config.load import load_file
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.storage import read
+from scheduler.storage.engine import shown
 from scheduler.storage.store import Experiment, Store
 
 DEFAULT_STORAGE = "sqlite:///schedd.db"
@@ -103,6 +104,11 @@ def storage_url(option: str | None, definition: ExperimentDefinition | None = No
     return option or of_file or os.environ.get("SCHEDD_STORAGE") or DEFAULT_STORAGE
 
 
+def opened(url: str, *, create: bool = False) -> Store:
+    """Return the store at ``url``; say where the schema was brought up to date. StorageError."""
+    return Store.open(url, create=create, tell=lambda said: click.echo(said, err=True))
+
+
 def load(file: str) -> ExperimentDefinition:
     """Return the definition in ``file``, checked against the installed plugins."""
     return load_file(Path(file), registry)
@@ -114,7 +120,7 @@ def find(storage: str | None, name: str | None) -> tuple[Store, Experiment]:
     Raises Refused where that is none or several, and StorageError.
     """
     definition = load(name) if name and name.endswith((".yaml", ".yml")) else None
-    store = Store.open(storage_url(storage, definition))
+    store = opened(storage_url(storage, definition))
     names = store.names()
     wanted = definition.name if definition else name
     if wanted is None:
@@ -146,7 +152,12 @@ def find_trial(storage: str | None, name: str | None, index: int) -> Found:
 
 def storage_words(store: Store) -> str:
     """Return the option that names the store, where a command would not find it by itself."""
-    return "" if store.url == storage_url(None) else f" --storage {store.url}"
+    return "" if store.url == shown(storage_url(None)) else f" --storage {store.url}"
+
+
+def mark(ok: bool) -> str:
+    """Return the sign of what is well, or is not."""
+    return click.style("✓", fg="green") if ok else click.style("✗", fg="red")
 
 
 def print_json_list(values: Iterable[object]) -> None:

@@ -45,8 +45,7 @@ def doctor(ctx: click.Context, file: str | None, storage: str | None, as_json: b
 
 def _print(finding: Finding) -> None:
     check, ok, message = finding
-    mark = click.style("✓", fg="green") if ok else click.style("✗", fg="red")
-    click.echo(f"{mark} {check}: {message}")
+    click.echo(f"{common.mark(ok)} {check}: {message}")
 
 
 def _findings(definition: ExperimentDefinition | None, url: str) -> Iterator[Finding]:

@@ -46,7 +46,7 @@ def run(file: str, storage: str | None) -> None:
     database cannot be used, 130 interrupted.
     """
     definition = common.load(file)
-    store = Store.open(common.storage_url(storage, definition), create=True)
+    store = common.opened(common.storage_url(storage, definition), create=True)
     experiment = submit(store, definition, time.time(), lambda text: click.echo(text, err=True))
     while True:
         try:

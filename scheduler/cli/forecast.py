@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runners.base import Job, Runner, RunnerError
 from scheduler import candidates, registry
+from scheduler.cli.common import opened
 from scheduler.cli.refused import Refused
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
 from scheduler.generation.worker import WorkerGenerator
@@ -70,7 +71,7 @@ def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
     Raises DefinitionChanged where the stored one could not go on with this file.
     """
     try:
-        store = Store.open(url)
+        store = opened(url)
     except NoDatabase:
         return of_new(definition, url)
     found = store.find(definition.name)
@@ -82,7 +83,7 @@ def of_definition(definition: ExperimentDefinition, url: str) -> Outlook:
 
 def of_new(definition: ExperimentDefinition, url: str) -> Outlook:
     """Return the outlook of an experiment that was never run; raises as ``gather`` does."""
-    warm = gather(definition, lambda: Store.open(url))
+    warm = gather(definition, lambda: opened(url))
     trials = first_trials(definition, 0.0)
     state = ExperimentState(
         definition,

@@ -34,7 +34,7 @@ def status(name: str | None, storage: str | None, as_json: bool) -> None:
         store, found = common.find(storage, name)
         experiments = [found]
     else:
-        store = Store.open(common.storage_url(storage))
+        store = common.opened(common.storage_url(storage))
         experiments = [e for each in store.names() if (e := store.find(each))]
     if as_json:
         seen = [_status_view(store, experiment) for experiment in experiments]

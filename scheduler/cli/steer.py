@@ -122,7 +122,7 @@ def diff(file: str, storage: str | None) -> None:
     Exit status 1 where something differs that cannot change.
     """
     after = common.load(file)
-    store = Store.open(common.storage_url(storage, after))
+    store = common.opened(common.storage_url(storage, after))
     found = store.find(after.name)
     if found is None:
         click.echo(f"{after.name} is new: {store.url} has no experiment of this name")

@@ -1,5 +1,6 @@
 """From a URL to a database that is open and of the present schema."""
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,11 +35,18 @@ def open_database(
     return database
 
 
+def shown(url: str) -> str:
+    """Return a URL as an open database shows it; empty for what is none."""
+    with suppress(StorageError):
+        return _parse(url).render_as_string()
+    return ""
+
+
 def check_creatable(url: str) -> str:
     """Return in words that a database can be made where there is none. Raises StorageError."""
     parsed = _parse(url)
     if parsed.drivername == PSYCOPG:
-        return f"{parsed} answers, and schedd run makes its tables"
+        return f"{parsed.render_as_string()} answers, and schedd run makes its tables"
     path = path_of(parsed)
     check_place(path, create=True)
     return f"{path} can be made"
