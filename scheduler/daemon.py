@@ -191,7 +191,7 @@ def _turn(loop: Loop, watch: Watcher, trouble: bool) -> bool:
     return False
 
 
-def _rest(driven: Driven, seconds: float | None) -> None:
+def _rest(driven: Driven[News], seconds: float | None) -> None:
     """Wait for news, or so long; say meanwhile that we are alive. Raises LeaseLost.
 
     This is not for a thread of its own: a driver that hangs must lose its lease.

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -182,7 +183,8 @@ class Service:
     def _tick_or_renew(self, seat: _Seat) -> None:
         news, now = seat.driven.news, time.monotonic()
         if now < seat.due and not news.is_set:
-            seat.driven.lease.renew()
+            with suppress(StorageBusy):  # the next tick meets it too, and says so
+                seat.driven.lease.renew()
             return
         news.clear()
         # A timer is never quite on time: the next turn must not find itself too early.

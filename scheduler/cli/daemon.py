@@ -14,7 +14,6 @@ from scheduler.cli.progress import Progress
 from scheduler.cli.refused import Refused
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.service import Service
-from scheduler.storage.store import Store
 from scheduler.submit import submit as store_it
 
 
@@ -43,7 +42,7 @@ def daemon(generators: int, max_jobs: tuple[str, ...], storage: str | None) -> N
     terminal. Under systemd it says when it is ready and feeds the watchdog.
     """
     caps = dict(map(_cap, max_jobs))
-    store = Store.open(common.storage_url(storage), create=True)
+    store = common.opened(common.storage_url(storage), create=True)
     log = _Log()
     service = Service(
         store,
@@ -73,7 +72,7 @@ def submit(file: str, storage: str | None) -> None:
     As schedd run, without driving it: schedd daemon takes it within seconds.
     """
     definition = common.load(file)
-    store = Store.open(common.storage_url(storage, definition), create=True)
+    store = common.opened(common.storage_url(storage, definition), create=True)
     store_it(store, definition, time.time(), lambda text: click.echo(text, err=True))
     name = definition.name
     driven = "" if store.is_driven(name) else "; nobody drives it yet: schedd daemon does"

@@ -61,17 +61,25 @@ class TermLease(Lease):
 
 
 def acquire(server: Server, experiment_id: int, name: str, now: float) -> TermLease:
-    """Return the lease, or raise :class:`~scheduler.storage.errors.Held`."""
+    """Return the lease, or raise :class:`~scheduler.storage.errors.Held`.
+
+    One that is held is only looked at, so that those who wait for it do not disturb its holder.
+    """
+    here = L.experiment_id == experiment_id
+    with server.single() as connection:
+        seen = _seen(connection, here)
+    if seen is not None and _lives(seen):
+        raise _held(name, seen)
+    values = {
+        "experiment": experiment_id,
+        "holder": me(now),
+        "dead": seen.epoch if seen is not None and is_dead(seen.holder) else None,
+    }
     with server.writing() as connection:
-        before = _seen(connection, L.experiment_id == experiment_id)
-        dead = before.epoch if before is not None and is_dead(before.holder) else None
-        values = {"experiment": experiment_id, "holder": me(now), "dead": dead}
         epoch = connection.execute(_TAKE, values).scalar_one_or_none()
-        if epoch is not None:
-            return TermLease(server, experiment_id, epoch)
-        seen = _seen(connection, L.experiment_id == experiment_id)
-    left = max(0, round(seen.left or 0))
-    raise Held(f"{name} is driven by {in_words(seen.holder)}, whose lease ends in {left} s")
+        if epoch is None:  # somebody was faster
+            raise _held(name, _seen(connection, here))
+    return TermLease(server, experiment_id, epoch)
 
 
 def is_driven(server: Server, name: str) -> bool:
@@ -79,7 +87,16 @@ def is_driven(server: Server, name: str) -> bool:
     here = L.experiment_id == schema.experiment.c.id
     with server.single() as connection:
         seen = _seen(connection, here, schema.experiment.c.name == name)
-    return seen is not None and (seen.left or 0) > 0 and not is_dead(seen.holder)
+    return seen is not None and _lives(seen)
+
+
+def _lives(seen: Any) -> bool:
+    return (seen.left or 0) > 0 and not is_dead(seen.holder)
+
+
+def _held(name: str, seen: Any) -> Held:
+    left = max(0, round(seen.left or 0))
+    return Held(f"{name} is driven by {in_words(seen.holder)}, whose lease ends in {left} s")
 
 
 def _seen(connection: Connection, *where: Any) -> Any:
