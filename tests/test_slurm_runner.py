@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 from slurm_fakes import (
     Clock,
@@ -25,6 +27,7 @@ from slurm_fakes import (
 from runners.base import Job, JobState, Rejected, Resources, Unavailable
 from runners.slurm import SlurmOptions, call
 from runners.slurm.answers import AtLimit, Full
+from scheduler.cli import cli
 
 TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
 AT_LIMIT = """
@@ -664,3 +667,35 @@ def test_doctor_says_who_does_not_answer(
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not any(works for works, _ in make_runner(clock).check())
+
+
+# -- the document
+
+DOCUMENT = (Path(__file__).parent.parent / "docs/slurm.md").read_text()
+
+
+def test_the_document_explains_every_option_with_its_default(clock: Clock) -> None:
+    table = dict(re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*) \|", DOCUMENT, re.MULTILINE))
+    explained = {name: default for names, default in table.items() for name in names.split(", ")}
+    assert {f"`{name}`" for name in SlurmOptions.model_fields} == set(explained)
+    for name, field in SlurmOptions.model_fields.items():
+        shown = explained[f"`{name}`"].strip("`")
+        if field.default not in (None, ()):
+            value = {"false": False}.get(shown, shown)
+            assert getattr(SlurmOptions.model_validate({name: value}), name) == field.default
+
+
+def test_what_the_document_shows_loads_and_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    Path("experiment.yaml").write_text(block)
+    commands = re.search(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert commands is not None
+    verbs = [line.split()[1] for line in commands[1].splitlines()]
+    assert verbs == ["doctor", "plan", "run"]
+    done = CliRunner().invoke(cli, ["plan", "experiment.yaml"])
+    assert done.exit_code == 0, done.output
+    assert "--partition=gpu" in done.output
+    assert "step='module load cuda/12.4'" in done.output
