@@ -101,7 +101,7 @@ class Job:
     """Unique for ever, ``[a-z0-9-]``, at most 63 characters; the job's identity."""
     tasks: tuple[Task, ...]
     workdir: Path | None = None
-    """Where the processes start; each task's own folder where ``None``."""
+    """Where the processes start; where ``None``, each task's own folder, or the image's."""
     hold: bool = False
     """Create it held, to start at :meth:`Runner.release`."""
     resources: Resources = NO_RESOURCES

@@ -176,6 +176,7 @@ class KubernetesRunner(Runner):
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobReport]:
         """Look once at all Jobs and Pods of the namespace; bring output on the way."""
         found: dict[str, JobReport] = {}
+        self._observer.courier.begin()
         for ref in refs:
             try:
                 report = self._observer.known(ref)
@@ -206,7 +207,7 @@ class KubernetesRunner(Runner):
     def cancel(self, refs: Sequence[JobRef]) -> None:
         """Bring what they have written, note why, and delete the Jobs."""
         problems = []
-        self._observer.begin()
+        self._observer.courier.begin()
         for ref in refs:
             try:
                 self._cancel(ref)
@@ -222,7 +223,7 @@ class KubernetesRunner(Runner):
             return
         if ref.job_id not in (None, objects.uid(job)):
             return
-        self._observer.bring(ref, states.read(job, pods_of(self._api, job), 0.0))
+        self._observer.courier.bring(ref, states.read(job, pods_of(self._api, job), 0.0))
         if records.read().end is None:
             message = "it was cancelled"
             records.note(token=records.token, end=End(state=JobState.CANCELLED, message=message))

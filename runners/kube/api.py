@@ -1,30 +1,24 @@
-"""Requests to a Kubernetes API server: the official client's credentials, and plain JSON.
+"""Requests to a Kubernetes API server, in plain JSON, and what its refusals mean.
 
-The client's own methods are not used: they lack parts of the API that are needed here, and what
-they are called changes. It is imported only when a request is made.
+The official client logs in and holds the connections. Its methods are not used: they lack parts of
+the API that are needed here, such as the time since when a log is wanted.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from runners.base import Unavailable
+from runners.kube.login import Connection, Login
 
-INSTALL = 'install the client of Kubernetes: pip install "schedd[kubernetes]"'
-_KUBECONFIG = "~/.kube/config"
-_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _AGAIN = (0.2, 0.8)
 """Seconds before a read is asked again, where that may help."""
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 20
-_BROKEN_CLIENT = "36.0.0"
-"""This release of the client sends no credentials."""
 
 
 class Refusal(Exception):
@@ -92,31 +86,31 @@ class Api:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Do no I/O."""
-        self._kubeconfig = kubeconfig
-        self._context = context
-        self._namespace = namespace
+        self._login = Login(kubeconfig, context, namespace)
         self._timeout = timeout
         self._sleep = sleep
-        self._client: Any = None
-        self._current_context: str | None = None
+        self._connection: Connection | None = None
 
     @property
     def current_context(self) -> str | None:
         """The kubeconfig's current context, where it is the one in use and none was named."""
-        self._connect()
-        return self._current_context
+        return self._connected.current_context
 
     @property
     def namespace(self) -> str:
         """The namespace that is meant. Raises Unavailable where no configuration is found."""
-        self._connect()
-        assert self._namespace is not None
-        return self._namespace
+        return self._connected.namespace
 
     @property
     def server(self) -> str:
         """The server's address, for messages."""
-        return str(self._connect().configuration.host)
+        return self._connected.host
+
+    @property
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._login.connect()
+        return self._connection
 
     def jobs(self, name: str = "") -> str:
         """Return the path of the Jobs, or of one."""
@@ -160,23 +154,23 @@ class Api:
 
     def close(self) -> None:
         """Close the connections; the next request reads the configuration anew."""
-        if self._client is not None:
-            self._client.rest_client.pool_manager.clear()
-        self._client = None
+        if self._connection is not None:
+            self._connection.pool.clear()
+        self._connection = None
 
     def _request(
         self, method: str, path: str, query: Mapping[str, str] | None, body: object, content: str
     ) -> Answer:
         import urllib3
 
-        client = self._connect()
-        address = client.configuration.host + path + ("?" + urlencode(query) if query else "")
+        to = self._connected
         headers = {"Accept": "application/json, */*", "Content-Type": content}
+        headers |= to.credentials()
         try:
-            answer = client.rest_client.pool_manager.request(
+            answer = to.pool.request(
                 method,
-                address,
-                headers={**headers, **_credentials(client)},
+                to.host + path + ("?" + urlencode(query) if query else ""),
+                headers=headers,
                 body=None if body is None else json.dumps(body),
                 timeout=urllib3.Timeout(self._timeout),
                 retries=False,
@@ -184,7 +178,7 @@ class Api:
             )
             data = self._whole(answer)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(_silence(client.configuration.host, error)) from None
+            raise Unavailable(_silence(to.host, error)) from None
         if not 200 <= answer.status <= 299:
             raise _refusal(answer.status, data)
         now = _date(answer.headers.get("Date"))
@@ -203,63 +197,6 @@ class Api:
         finally:
             answer.release_conn()
         return b"".join(chunks)
-
-    def _connect(self) -> Any:
-        if self._client is None:
-            self._client = self._connected()
-        return self._client
-
-    def _connected(self) -> Any:
-        client, config = _library()
-        settings = client.Configuration()
-        settings.retries = False
-        try:
-            if self._is_in_cluster():
-                config.load_incluster_config(client_configuration=settings)
-                own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
-            else:
-                own = self._choose_context(config)
-                config.load_kube_config(self._file(), self._context, settings)
-            self._namespace = self._namespace or own
-            return client.ApiClient(settings)
-        except Exception as error:  # a kubeconfig may run programs, whose failures are many
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise Unavailable(f"no configuration of Kubernetes can be used: {text}") from None
-
-    def _is_in_cluster(self) -> bool:
-        """Whether only the Pod's own service account tells of a cluster."""
-        told = self._kubeconfig or self._context or os.environ.get("KUBECONFIG")
-        own = Path(_KUBECONFIG).expanduser().exists()
-        return not (told or own) and (_IN_CLUSTER / "token").exists()
-
-    def _file(self) -> str:
-        """Return the kubeconfig's path, or several with colons between them."""
-        return self._kubeconfig or os.environ.get("KUBECONFIG") or _KUBECONFIG
-
-    def _choose_context(self, config: Any) -> str:
-        """Keep to one context, however the current one changes; return its namespace."""
-        contexts, current = config.list_kube_config_contexts(self._file())
-        if self._context is None:
-            self._context = self._current_context = str(current["name"])
-        chosen = next((c for c in contexts if c["name"] == self._context), current)
-        return str((chosen.get("context") or {}).get("namespace") or "default")
-
-
-def _library() -> tuple[Any, Any]:
-    """Return the client's modules. Raises Unavailable with what to do where there are none."""
-    try:
-        import kubernetes
-        from kubernetes import client, config
-    except ImportError:
-        raise Unavailable(INSTALL) from None
-    if kubernetes.__version__ == _BROKEN_CLIENT:
-        raise Unavailable(f"kubernetes {_BROKEN_CLIENT} sends no credentials; {INSTALL}")
-    return client, config
-
-
-def _credentials(client: Any) -> dict[str, str]:
-    found = client.configuration.auth_settings().values()
-    return {each["key"]: each["value"] for each in found if each["in"] == "header"}
 
 
 def _silence(host: str, error: Exception) -> str:

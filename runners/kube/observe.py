@@ -5,23 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from runners.base import JobRef, JobReport, JobState, Unavailable
-from runners.kube import jobs, manifest, objects, pod, pods, states
-from runners.kube.api import Api, NotThere, Refusal
+from runners.kube import jobs, manifest, objects, states
+from runners.kube.api import Api, Refusal
+from runners.kube.courier import GONE, Courier
 from runners.kube.options import KubernetesOptions
-from runners.kube.output import Output
-from runners.kube.pods import TaskView
 from runners.kube.record import End, Record, Records
 from runners.kube.snapshot import Snapshot, pods_of
 from runners.kube.states import View
 from runners.kube.template import Manifest
 
-OUTPUT_TIME = 20.0
-"""Seconds of one poll that bringing output may take; the next one carries on."""
 MOST_REMEMBERED = 10_000
 """Ended Jobs of which it is remembered that the server was told; the others are told again."""
-GONE = "a Pod is gone"
 OUTPUT_PATIENCE = 300.0
-"""Seconds after its end for which a job is not reported because its output cannot be had."""
+"""Seconds for which the end of a job is not reported because its output cannot be had."""
 
 
 class Observer:
@@ -35,8 +31,7 @@ class Observer:
     ) -> None:
         self._api = api
         self._options = options
-        self._clock = clock
-        self.begin()
+        self.courier = Courier(api, options, clock)
         self._turn = 0
         self._expired: set[str] = set()
 
@@ -45,7 +40,7 @@ class Observer:
 
         Raises Unavailable where nothing is known of any.
         """
-        self.begin()
+        self.courier.begin()
         problem: Exception | None = None
         self._turn = (self._turn + 1) % max(len(refs), 1)
         without_pods: list[tuple[JobRef, View]] = []
@@ -62,25 +57,12 @@ class Observer:
             raise Unavailable(str(problem))
         return found | self._explained(without_pods)
 
-    def begin(self) -> None:
-        """Give the output of what follows its time."""
-        self._until = self._clock() + OUTPUT_TIME
-
     def known(self, ref: JobRef) -> JobReport | None:
         """Return the final report of a job that is here already. Raises OSError."""
         report = records_of(ref).read().outcome
         if report is not None and report.job_id:
             self._expire(ref.name, report)
         return report
-
-    def bring(self, ref: JobRef, view: View) -> str:
-        """Bring the output so far of all tasks; return why that is not possible, or nothing."""
-        problem = ""
-        for task, output in zip(view.tasks, self._outputs(ref), strict=False):
-            problem = self._follow(task, output) or problem
-        return problem
-
-    # -- one job
 
     def _report(
         self, ref: JobRef, snapshot: Snapshot, without_pods: list[tuple[JobRef, View]]
@@ -96,7 +78,7 @@ class Observer:
         view = states.read(job, owned, snapshot.now)
         if view.report.state.is_final:
             return self._ended(ref, job, view, snapshot.now)
-        self.bring(ref, view)
+        self.courier.bring(ref, view)
         if states.waits_without_pods(view, job):
             without_pods.append((ref, view))
         return self._going_on(records, job, view, snapshot.now)
@@ -167,15 +149,13 @@ class Observer:
 
     def _ended(self, ref: JobRef, job: Manifest, view: View, now: float) -> JobReport | None:
         """Report on a job that is over, once its output is here and that is noted."""
-        problem = self.bring(ref, view)
-        # Without a problem there was no time, and another look brings the rest.
-        lacks = problem != GONE and not self._is_here(ref, view)
-        if lacks and (not problem or self._may_come(ref, now)):
-            return None
-        for task, output in zip(view.tasks, self._outputs(ref), strict=False):
-            if task.pod is not None:
-                output.conclude(str(pods.terminated(task.pod).get("message") or ""))
+        problem = self.courier.bring(ref, view)
         records = records_of(ref)
+        # Without a problem there was no time, and another look brings the rest.
+        lacks = problem != GONE and not self.courier.has_all(ref, view)
+        if lacks and (not problem or _may_come(records, now)):
+            return None
+        self.courier.conclude(ref, view)
         record = records.read()
         end, report = record.end, view.report
         seen = record.disruption
@@ -191,57 +171,11 @@ class Observer:
         self._expire(ref.name, report)
         return report
 
-    # -- its output
-
-    def _is_here(self, ref: JobRef, view: View) -> bool:
-        return all(
-            output.is_complete(objects.uid(task.pod))
-            for task, output in zip(view.tasks, self._outputs(ref), strict=False)
-            if task.pod is not None and pods.has_begun(task.pod)
-        )
-
-    def _may_come(self, ref: JobRef, now: float) -> bool:
-        """Whether output that cannot be had now is to be waited for."""
-        records = records_of(ref)
-        since = records.read().silent_since
-        if since is None or since > now:
-            records.note(silent_since=now)
-            return True
-        return now - since < OUTPUT_PATIENCE
-
-    def _outputs(self, ref: JobRef) -> list[Output]:
-        limit = self._options.output_limit
-        return [
-            Output(each, limit=limit, shared=pod.is_shared(each, self._options))
-            for each in ref.directories
-        ]
-
-    def _follow(self, task: TaskView, output: Output) -> str:
-        """Bring what is new of one task; return why that is not possible, or nothing."""
-        if task.pod is None or not pods.has_begun(task.pod) or self._clock() > self._until:
-            return ""
-        name = str(task.pod["metadata"]["name"])
-        try:
-            output.follow(
-                objects.uid(task.pod),
-                lambda query: jobs.log(self._api, name, query),
-                ended=task.report.state.is_final,
-            )
-        except NotThere:
-            return GONE
-        except (Refusal, Unavailable) as error:
-            return str(error)
-        except OSError as error:
-            return f"{error.filename or 'its folder'}: {error.strerror}"
-        return ""
-
-    # -- what is left behind
-
     def _expire(self, name: str, report: JobReport) -> None:
         """Let the server delete an ended Job; tried once more at each look until it is told."""
         uid = report.job_id
         kept = self._options.keep_failed and report.state is JobState.FAILED
-        if uid is None or uid in self._expired or kept:
+        if uid is None or uid in self._expired or kept or not self.courier.has_time:
             return
         try:
             jobs.expire(self._api, name, uid, int(self._options.ttl_after_finished))
@@ -261,6 +195,15 @@ class Observer:
             for ref, view in without_pods
             if (text := why.get(str(view.report.job_id)))
         }
+
+
+def _may_come(records: Records, now: float) -> bool:
+    """Whether output that cannot be had now is to be waited for."""
+    since = records.read().silent_since
+    if since is None or since > now:
+        records.note(silent_since=now)
+        return True
+    return now - since < OUTPUT_PATIENCE
 
 
 def records_of(ref: JobRef) -> Records:

@@ -1,24 +1,20 @@
 """A Pod's output, brought into the task's folder part by part, each line once.
 
-The server can be asked for lines since a second, not since a line. So it is asked for the last
-seconds again, and the lines that are here already are skipped: they come first, in the order of
-the file. How far it came lies beside the output, and is believed only as far as the files go.
+How far it came lies beside the output, and is believed only as far as the files go.
 """
 
 import json
-import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from runners.base import STDOUT
 from runners.folder import PLACE, Unreadable, read_small, write_aside
 from runners.kube import results
+from runners.kube.lines import Progress, new_lines, query
 
 METRICS = "metrics.jsonl"
 """Where each line of the output that is a JSON object lies as well."""
@@ -30,99 +26,9 @@ TAIL_LINES = 1000
 TAIL_BYTES = 1 << 20
 """What is brought of the end of an output that is too long."""
 _FILE = "output.json"
-_OVERLAP = 1
-"""Seconds that are asked for again: lines of two streams may be stamped out of order."""
 
 Ask = Callable[[dict[str, str]], bytes]
 """Asks the server for the log of one container; raises what the Api raises."""
-
-
-class Progress(BaseModel):
-    """How far the output of one Pod is here."""
-
-    model_config = ConfigDict(frozen=True)
-
-    pod: str = ""
-    """Its uid."""
-    since: int | None = None
-    """Seconds since the epoch: lines from then on are asked for again."""
-    taken: int = Field(default=0, ge=0)
-    """How many lines from then on are here already."""
-    again: int = Field(default=0, ge=0)
-    """How many bytes those are, as the server sends them."""
-    last: str = ""
-    """The stamp of the last line that is here."""
-    size: int = Field(default=0, ge=0)
-    """Bytes of stdout.log."""
-    metrics: int = Field(default=0, ge=0)
-    """Bytes of metrics.jsonl."""
-    complete: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """New lines, without their stamps, and how far they go."""
-
-    lines: tuple[bytes, ...]
-    progress: Progress
-
-
-def new_lines(body: bytes, progress: Progress, *, cut: bool, ended: bool) -> Part:
-    """Return what of an answer is new.
-
-    Args:
-        body: Lines, each with a stamp before it.
-        progress: What is here already.
-        cut: Whether the answer ends where the limit was, and not where the log ends.
-        ended: Whether the container has ended, so that a line without its end is whole.
-    """
-    *lines, rest = body.split(b"\n")
-    if rest and ended and not cut:
-        lines.append(rest)
-    stamped = [(stamp, text) for stamp, text in map(_split, lines) if stamp]
-    skip = progress.taken
-    if len(stamped) < skip or (skip and stamped[skip - 1][0] != progress.last):
-        # The log was rotated meanwhile: what is older than the last line is here.
-        skip = sum(_time(stamp) <= _time(progress.last) for stamp, _ in stamped)
-    fresh = stamped[skip:]
-    if not fresh:
-        return Part((), _beyond(rest, progress) if cut else progress)
-    last = fresh[-1][0]
-    # Never earlier than before: of those lines only some are in this answer.
-    since = max(progress.since or 0, math.floor(_time(last)) - _OVERLAP)
-    again = [item for item in stamped if _time(item[0]) >= since]
-    size = sum(len(stamp) + len(text) + 2 for stamp, text in again)
-    changes = {"since": since, "taken": len(again), "again": size, "last": last}
-    return Part(tuple(text for _, text in fresh), progress.model_copy(update=changes))
-
-
-def _query(progress: Progress, limit: int) -> dict[str, str]:
-    query = {"timestamps": "true", "limitBytes": str(limit)}
-    if progress.since is not None:
-        query["sinceTime"] = f"{datetime.fromtimestamp(progress.since, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return query
-
-
-def _beyond(rest: bytes, progress: Progress) -> Progress:
-    """Move past one line that is longer than a part; it is left out."""
-    stamp, _ = _split(rest)
-    since = math.floor(_time(stamp or progress.last)) + 1
-    return progress.model_copy(update={"since": since, "taken": 0, "again": 0})
-
-
-def _split(line: bytes) -> tuple[str, bytes]:
-    """Return (stamp, text); no stamp for a line that is not of the container."""
-    stamp, _, text = line.partition(b" ")
-    try:
-        word = stamp.decode("ascii")
-        datetime.fromisoformat(word)
-    except ValueError:
-        return "", line
-    return (word, text) if "T" in word else ("", line)
-
-
-def _time(stamp: str) -> float:
-    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
 
 
 class Output:
@@ -147,7 +53,7 @@ class Output:
         while more and progress.size < self._limit and (ended or parts < PARTS):
             parts += 1
             limit = PART + progress.again
-            body = ask(_query(progress, limit))
+            body = ask(query(progress, limit))
             part = new_lines(body, progress, cut=len(body) >= limit, ended=ended)
             more = len(body) >= limit and part.progress != progress
             progress = self._append(part.lines, part.progress)

@@ -1,0 +1,109 @@
+"""Credentials and connections, as the official client of Kubernetes finds and keeps them.
+
+It is imported here alone, and only when a server is to be asked.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runners.base import Unavailable
+
+INSTALL = 'install the client of Kubernetes: pip install "schedd[kubernetes]"'
+_KUBECONFIG = "~/.kube/config"
+_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_BROKEN_CLIENT = "36.0.0"
+"""This release of the client sends no credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One server, as one user sees it."""
+
+    settings: Any
+    """The client's configuration."""
+    pool: Any
+    """The client's urllib3.PoolManager."""
+    namespace: str
+    current_context: str | None
+    """The kubeconfig's current context, where none was named."""
+
+    @property
+    def host(self) -> str:
+        """The server's address."""
+        return str(self.settings.host)
+
+    def credentials(self) -> dict[str, str]:
+        """Return the headers that say who asks, renewed where they have expired.
+
+        Raises Unavailable where they cannot be had.
+        """
+        try:
+            found = self.settings.auth_settings().values()
+        except Exception as error:  # programs of the kubeconfig run here
+            raise _unusable(error) from None
+        return {each["key"]: each["value"] for each in found if each["value"]}
+
+
+class Login:
+    """Which server, user and namespace; it keeps to one context when the current one changes."""
+
+    def __init__(self, kubeconfig: str | None, context: str | None, namespace: str | None) -> None:
+        """Do no I/O."""
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._namespace = namespace
+        self._current: str | None = None
+
+    def connect(self) -> Connection:
+        """Read the configuration. Raises Unavailable with what to do where there is none."""
+        client, config = _library()
+        settings = client.Configuration()
+        settings.retries = False
+        try:
+            if self._is_in_cluster():
+                config.load_incluster_config(client_configuration=settings)
+                own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
+            else:
+                own = self._choose_context(config)
+                config.load_kube_config(self._file(), self._context, settings)
+            pool = client.ApiClient(settings).rest_client.pool_manager
+        except Exception as error:  # programs of the kubeconfig run here
+            raise _unusable(error) from None
+        return Connection(settings, pool, self._namespace or own, self._current)
+
+    def _is_in_cluster(self) -> bool:
+        """Whether only the Pod's own service account tells of a cluster."""
+        told = self._kubeconfig or self._context or os.environ.get("KUBECONFIG")
+        own = Path(_KUBECONFIG).expanduser().exists()
+        return not (told or own) and (_IN_CLUSTER / "token").exists()
+
+    def _file(self) -> str:
+        """Return the kubeconfig's path, or several with colons between them."""
+        return self._kubeconfig or os.environ.get("KUBECONFIG") or _KUBECONFIG
+
+    def _choose_context(self, config: Any) -> str:
+        """Choose the current context where none was named or chosen; return its namespace."""
+        contexts, current = config.list_kube_config_contexts(self._file())
+        if self._context is None:
+            self._context = self._current = str(current["name"])
+        chosen = next((c for c in contexts if c["name"] == self._context), current)
+        return str((chosen.get("context") or {}).get("namespace") or "default")
+
+
+def _library() -> tuple[Any, Any]:
+    """Return the client's modules. Raises Unavailable with what to do where there are none."""
+    try:
+        import kubernetes
+        from kubernetes import client, config
+    except ImportError:
+        raise Unavailable(INSTALL) from None
+    if kubernetes.__version__ == _BROKEN_CLIENT:
+        raise Unavailable(f"kubernetes {_BROKEN_CLIENT} sends no credentials; {INSTALL}")
+    return client, config
+
+
+def _unusable(error: Exception) -> Unavailable:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return Unavailable(f"no configuration of Kubernetes can be used: {text}")
