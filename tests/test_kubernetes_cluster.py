@@ -1,5 +1,6 @@
 """How the ends and the waits of Jobs, as controllers bring them about, reach the scheduler."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,12 @@ from services.kubernetes import schema
 from services.kubernetes.cluster import FakeCluster
 from services.kubernetes.containers import Script
 from services.kubernetes.faults import error
-from services.kubernetes.runner import batch, job, look, make, text
+from services.kubernetes.runner import batch, host_path, job, look, make, text
 
 from runners.base import JobState, Resources
 from runners.kube import api
 from runners.kubernetes import KubernetesRunner
-from runners.testing import deploy
+from runners.testing import deploy, ref_to
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
 FAILED, INTERRUPTED = JobState.FAILED, JobState.INTERRUPTED
@@ -344,3 +345,36 @@ def test_an_output_without_end_is_cut_and_its_last_lines_are_kept(cluster, tmp_p
     assert got.endswith('{"loss": 0.25}\n')
     assert got.startswith(f"{0:099d}\n")
     assert len(got) < 8192 + (1 << 20) + 200
+
+
+# -- a folder that the trial can write to
+
+
+def test_a_log_that_the_trial_made_a_link_harms_no_other_file(cluster, tmp_path):
+    runner = make(cluster, template=host_path(tmp_path))
+    one = job(tmp_path)
+    uid = start(runner, one)
+    cluster.say(one.name, "first")
+    look(runner, one, uid)
+    victim = tmp_path / "victim"
+    victim.write_text("precious " * 100)
+    log = one.tasks[0].directory / "stdout.log"
+    log.unlink()
+    log.symlink_to(victim)
+    cluster.say(one.name, "second")
+    look(make(cluster, template=host_path(tmp_path)), one, uid)
+    cluster.end(one.name)
+    look(runner, one, uid)
+    assert victim.read_text() == "precious " * 100
+
+
+def test_a_log_that_the_trial_made_a_pipe_stops_nobody(cluster, tmp_path):
+    runner = make(cluster, template=host_path(tmp_path))
+    one, two = job(tmp_path), job(tmp_path, name="two")
+    uids = deploy(runner, one, two)
+    os.mkfifo(one.tasks[0].directory / "stdout.log")
+    for what in (one, two):
+        cluster.say(what.name, "words")
+        cluster.end(what.name)
+    refs = [ref_to(what, uids[what.name]) for what in (one, two)]
+    assert runner.poll(refs)["two"].state is JobState.SUCCEEDED

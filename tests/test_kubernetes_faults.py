@@ -63,6 +63,10 @@ PASSING = {
     "504": error(504, "the server was unable to return a response in the time allotted"),
     "429": error(429, "too many requests", Retry_After="1"),
     "502 of a proxy": say("<html>Bad Gateway</html>", 502, "text/html"),
+    "403 of a proxy": say("<html>Forbidden</html>", 403, "text/html"),
+    "404 of a proxy": say("default backend - 404", 404, "text/plain"),
+    "redirect to a login page": say("", 302),
+    "proxy wants a password": say("", 407),
     "login page": say("<html>Please log in</html>", 200, "text/html"),
     "nothing": say("", 200),
     "empty object": say("{}", 201),
@@ -220,7 +224,6 @@ def test_a_list_that_fails_is_no_news(cluster, runner, tmp_path, resource, what)
 
 
 BY_NAME = {
-    "a proxy's 404": say("<html>not found</html>", 404, "text/html"),
     "a gateway's 404": say('{"error": "not found"}', 404),
     "no such API": error(404, "the server could not find the requested resource", "NotFound"),
     "forbidden": error(403, "no"),

@@ -3,8 +3,10 @@
 How far it came lies beside the output, and is believed only as far as the files go.
 """
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +28,8 @@ TAIL_LINES = 1000
 TAIL_BYTES = 1 << 20
 """What is brought of the end of an output that is too long."""
 _FILE = "output.json"
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A task on a shared disk may make anything of its files: a link elsewhere, a pipe."""
 
 Ask = Callable[[dict[str, str]], bytes]
 """Asks the server for the log of one container; raises what the Api raises."""
@@ -111,10 +115,16 @@ class Output:
             (self._directory / METRICS).unlink(missing_ok=True)
 
     def _size(self, name: str) -> int:
+        """Return how long a file is; what is none (a link, a pipe) is moved out of the way."""
+        path = self._directory / name
         try:
-            return os.lstat(self._directory / name).st_size
+            at = os.lstat(path)
         except FileNotFoundError:
             return 0
+        if _is_plain(at):
+            return at.st_size
+        os.replace(path, f"{path}.{at.st_ino}")
+        return 0
 
     def _cut(self, name: str, size: int) -> None:
         """Shorten a file; what a task on a shared disk put in its place is not followed."""
@@ -145,8 +155,13 @@ class Output:
             out.write(b"[schedd: output_limit is reached; the last lines follow]\n" + body)
 
     def _open(self, name: str) -> BinaryIO:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        return open(os.open(self._directory / name, flags, 0o666), "ab")
+        """Open a file to append to it. Raises OSError, also for what a task made of it."""
+        path = self._directory / name
+        fd = os.open(path, _FLAGS, 0o666)
+        if not _is_plain(os.fstat(fd)):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return open(fd, "ab")
 
     def _read(self) -> Progress:
         try:
@@ -158,6 +173,11 @@ class Output:
     def _write(self, progress: Progress) -> None:
         os.makedirs(self._directory / PLACE, 0o700, exist_ok=True)
         write_aside(f"{self._directory}/{PLACE}/{_FILE}", progress.model_dump_json())
+
+
+def _is_plain(at: os.stat_result) -> bool:
+    """Whether it is a file, and under no other name a file of somebody else's."""
+    return stat.S_ISREG(at.st_mode) and at.st_nlink == 1
 
 
 def _is_object(line: bytes) -> bool:

@@ -146,6 +146,8 @@ class Api:
         for key in ("name", "namespace"):
             if new["metadata"].get(key) != old["metadata"].get(key):
                 raise ApiError(400, f"the {key} of the object does not match the request")
+        if request.resource.endswith("/status"):
+            return self.store.update(resource, old | {"status": new.get("status", {})})
         new["status"] = old.get("status", {})
         new, warned = admission.decoded(
             resource, new, request.query.get("fieldValidation", "Warn")

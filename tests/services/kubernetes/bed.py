@@ -12,25 +12,25 @@ GIVEN = """
 schema: schedd/v1
 name: swept
 parameters:
-  - {{name: x, type: range, bounds: [0.0, 1.0]}}
+  - {name: x, type: range, bounds: [0.0, 1.0]}
 objective: "-loss"
-trials: {{total_trials: 3, max_pending_trials: 2}}
-failures: {{backoff: {{initial: 0.1}}}}
-polling: {{interval: 0.2}}
+trials: {total_trials: 3, max_pending_trials: 2}
+failures: {backoff: {initial: 0.1}}
+polling: {interval: 0.2}
 arms:
-  - {{name: a, parameters: {{x: 0.25}}}}
-  - {{name: b, parameters: {{x: 0.5}}}}
-  - {{name: c, parameters: {{x: 0.75}}}}
+  - {name: a, parameters: {x: 0.25}}
+  - {name: b, parameters: {x: 0.5}}
+  - {name: c, parameters: {x: 0.75}}
 runner:
   type: kubernetes
   command:
     - sh
     - -c
-    - 'echo "{{trial_index}} {{attempt}}" >> {notes};
-       echo "{{\\"loss\\": $SCHEDD_PARAM_X}}"'
-  kubernetes: {{image: "busybox:1", kubeconfig: {kubeconfig}}}
+    - 'echo "{trial_index} {attempt}" >> NOTES;
+       echo "{\\"loss\\": $SCHEDD_PARAM_X}"'
+  kubernetes: {image: "busybox:1", kubeconfig: KUBECONFIG}
 """
-"""Its metric is told by its output alone."""
+"""Its metric is told by its output alone; NOTES and KUBECONFIG are filled in."""
 
 
 class ClusterBed(Bed):
@@ -38,7 +38,8 @@ class ClusterBed(Bed):
 
     def __init__(self, folder: Path, cluster: FakeCluster, text: str = GIVEN) -> None:
         notes = folder / "ran.log"
-        super().__init__(folder, text.format(notes=notes, kubeconfig=cluster.kubeconfig))
+        text = text.replace("NOTES", str(notes)).replace("KUBECONFIG", str(cluster.kubeconfig))
+        super().__init__(folder, text)
         self.cluster = cluster
 
     def start(self, verb: str, prefix: Sequence[str] = ()) -> Popen[str]:

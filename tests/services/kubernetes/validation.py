@@ -106,6 +106,9 @@ def _job(job: dict) -> Iterator[str]:
 
 
 def _pod(spec: dict, path: str) -> Iterator[str]:
+    for key in spec.get("nodeSelector") or {}:
+        if not _KEY.fullmatch(key):
+            yield _bad(f"{path}.nodeSelector", key, "name part must consist of")
     if not spec.get("containers"):
         yield f"{path}.containers: Required value"
     volumes = [v.get("name") for v in spec.get("volumes") or ()]
