@@ -182,7 +182,7 @@ class TestLimits:
         cluster.run("scontrol", "update", f"jobid={first}", "timelimit=0")
         assert bed.wait(process).status == 0
         bed.check_end(3, extra=1)
-        assert "TIMEOUT" in bed.said(0, 1)
+        assert "TIMEOUT" in bed.said(0)
 
     def test_memory(self, cluster, place):
         hog = "x=$(head -c 300000000 /dev/zero | tr '\\0' x); sleep 60"

@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,30 +82,24 @@ def trace(root: Path, cluster: Slurm) -> list[Point]:
     return points(log)
 
 
-def around_sbatch(root: Path, found: Sequence[Point]) -> list[Point]:
-    """Return the points between the commit before the first sbatch and the second after it."""
-    seen: dict[str, int] = {}
+def submission(log: Path, found: Sequence[Point]) -> list[Point]:
+    """Return the points from the first touch of a trial's folder to the commit of its job's id."""
+    seen: Counter[str] = Counter()
     window: list[Point] = []
-    after = None
-    for line in (root / "log").read_text(errors="replace").splitlines():
-        if match := re.match(r"(\w+)\(", line):
-            seen[match[1]] = seen.get(match[1], 0) + 1
-            point = match[1], seen[match[1]]
-            window += [point] if point in known(found) else []
-            commit = match[1] in ("fdatasync", "fsync") and ".db" in line
-            if "sbatch" in line and after is None:
-                after = 0
-            elif commit and after is None:
-                window = []
-            elif commit and after is not None:
-                after += 1
-                if after == 2:
-                    return window
-    return window
-
-
-def known(found: Sequence[Point]) -> frozenset[Point]:
-    return frozenset(found)
+    commits = -1
+    for line in log.read_text(errors="replace").splitlines():
+        match = re.match(r"(\w+)\(", line)
+        if match is None:
+            continue
+        seen[match[1]] += 1
+        if commits < 0 and "/.schedd/" in line:
+            commits = 0
+        if commits >= 0:
+            window.append((match[1], seen[match[1]]))
+            commits += match[1] == "fdatasync"
+        if commits == 2:
+            break
+    return [point for point in found if point in set(window)]
 
 
 def sweep(cluster: Slurm, root: Path, cases: Sequence[Sequence[Point]], share: float) -> None:
@@ -138,16 +133,19 @@ def sweep(cluster: Slurm, root: Path, cases: Sequence[Sequence[Point]], share: f
 @pytest.mark.slurm_faults
 @pytest.mark.timeout(7200)
 class TestEverywhere:
-    def test_at_every_point(self, cluster, place):
-        found = trace(place, cluster)
-        assert len(around_sbatch(place, found)) > 10
+    def test_at_every_point_of_a_submission(self, cluster, place):
+        found = submission(place / "log", trace(place, cluster))
+        assert len(found) > 40
         sweep(cluster, place, [[point] for point in found], share=0.9)
 
-    def test_twice(self, cluster, place):
+    def test_elsewhere(self, cluster, place):
         found = trace(place, cluster)
-        near = around_sbatch(place, found)
+        sweep(cluster, place, [[point] for point in found[::8]], share=0.9)
+
+    def test_twice(self, cluster, place):
+        found = submission(place / "log", trace(place, cluster))
         draw = random.Random(5)
-        cases = {(draw.choice(near), draw.choice(near)) for _ in range(120)}
+        cases = {(draw.choice(found), draw.choice(found)) for _ in range(80)}
         sweep(cluster, place, sorted(cases), share=0.5)
 
     def test_sbatch_at_random_moments(self, cluster, place):

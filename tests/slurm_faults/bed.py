@@ -143,10 +143,10 @@ class Bed(local.Bed):
         lines = path.read_text().splitlines() if path.exists() else []
         return [(t, a, j, r) for t, a, j, r in map(str.split, lines)]
 
-    def said(self, trial: int, attempt: int) -> str:
-        """Return the messages of all events of one attempt."""
-        where = f"trial_index = {trial} AND attempt = {attempt}"
-        return "; ".join(m for (m,) in self.rows(f"SELECT message FROM event WHERE {where}"))
+    def said(self, trial: int) -> str:
+        """Return the messages of all events of a trial."""
+        query = f"SELECT message FROM event WHERE trial_index = {trial} ORDER BY id"
+        return "; ".join(message for (message,) in self.rows(query))
 
     # -- what must be so in the end
 
