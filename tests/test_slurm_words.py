@@ -1,7 +1,7 @@
 """What Slurm's commands say, read strictly: sbatch's refusals, squeue's and sacct's lines."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slurm_fakes import ACCOUNTS, HEADER, row
 
@@ -84,8 +84,11 @@ def test_all_else_may_or_may_not_have_got_through(answer: Answer) -> None:
 
 
 ANY = st.text(max_size=200)
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be."""
 
 
+@BUSY
 @given(ANY, ANY, st.one_of(st.none(), st.integers(-15, 255)))
 def test_no_answer_of_sbatch_breaks_the_reader(out: str, err: str, status: int | None) -> None:
     answer = answers.read(Answer(status, out, err))
@@ -96,6 +99,7 @@ def test_no_answer_of_sbatch_breaks_the_reader(out: str, err: str, status: int |
 ROWS = st.lists(st.sampled_from("0123456789_|[]-%PENDIGRUabc \n\t\r\0ü")).map("".join)
 
 
+@BUSY
 @given(ROWS)
 def test_no_row_breaks_the_readers(rows: str) -> None:
     for line in queue.read_squeue(HEADER + rows):

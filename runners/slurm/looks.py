@@ -108,12 +108,14 @@ def hear(
         look.verdict = judge(look.files, word)
 
 
-def queue_word(look: Look, snapshot: Snapshot, since: float) -> Word:
-    """Return what the queue says of a task, where its answer is from after ``since``."""
+def queue_word(look: Look, snapshot: Snapshot, since: float, now: float) -> Word:
+    """Return what the queue says of a task, where its answer is from after ``since``.
+
+    A time that has not come yet was told by a clock that has been set back; it does not count.
+    """
     tries = given(look.files.note)
-    if snapshot.taken <= max((one.at for one in tries), default=since):
-        return Word()
-    if snapshot.taken <= since:
+    times = (since, *(one.at for one in tries))
+    if snapshot.taken <= max((at for at in times if at <= now), default=float("-inf")):
         return Word()
     lines = [line for one in tries for line in snapshot.of(one.key)]
     line = _choose(lines, look.files.claim)

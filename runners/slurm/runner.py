@@ -136,7 +136,8 @@ class SlurmRunner(Runner):
         snapshot = self._cluster.snapshot(self._options.poll_floor)
         open_ = [task for tasks in looks.values() for task in tasks if task.is_open]
         for task in open_:
-            task.word = queue_word(task, snapshot, self._memory.since(task.seat.job))
+            since = self._memory.since(task.seat.job)
+            task.word = queue_word(task, snapshot, since, self._clock())
         if any(task.is_forgotten for task in open_):
             self._cluster.note_forgetting()
         hear(open_, snapshot, self._cluster, self._options)

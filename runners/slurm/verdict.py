@@ -18,6 +18,8 @@ from runners.wrapper import NOT_OURS
 
 ABSENT = "ABSENT"
 REQUEUED = "REQUEUED"
+_SKEW = 3600.0
+"""No clocks differ by so many seconds, unless one has been set."""
 _NO_OUTPUT = 53
 """The signal that Slurm reports of a job whose output files could not be opened."""
 _MEMORY = re.compile(r"slurmstepd.*(exceeded .*memory limit|oom[-_ ]kill)", re.IGNORECASE)
@@ -189,7 +191,7 @@ def _claimed(files: Files, claim: Claim, word: Word) -> Verdict:
     line = word.line
     if word.taken is None:
         return running if files.is_news or files.is_held() else Verdict()
-    if (claim.started_at or 0.0) > word.taken:
+    if 0.0 < (claim.started_at or 0.0) - word.taken < _SKEW:
         return running
     if line is not None and line.is_live and line.state not in WAITING:
         return running
@@ -319,7 +321,7 @@ def _settled(
     taken, seen = word.taken, files.seen
     if taken is None:
         return Verdict(seen=seen)
-    if seen is None or seen.state != state:
+    if seen is None or seen.state != state or taken < seen.since:
         return Verdict(seen=Seen(state=state, since=taken))
     if taken <= seen.since or taken - seen.since < wait:
         return Verdict(seen=seen)
