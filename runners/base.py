@@ -106,7 +106,7 @@ class Job:
     """Create it held, to start at :meth:`Runner.release`."""
     resources: Resources = NO_RESOURCES
     avoid: tuple[str, ...] = ()
-    """Nodes that failed an earlier attempt, by the names that ``JobReport.node`` gave."""
+    """Nodes that failed under earlier attempts, by the names that ``JobReport.node`` gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,8 @@ class JobReport:
     """Seconds since the epoch, UTC, where the backend tells."""
     ended_at: float | None = None
     node: str | None = None
-    """With ``NODE_FAIL``: the node to blame, where the backend tells and can avoid it."""
+    """With a final state: the node it ran on, of several the one that failed first, where the
+    backend tells and can avoid it. With ``NODE_FAIL`` it is to blame."""
 
 
 class RunnerOptions(BaseModel):

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from runners.base import JobReport, JobState, Rejected, RunnerError
-from scheduler.model.definition import ExperimentDefinition, Failures
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.failures import LOG_POLICY, Failures, LogPolicy
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Reason, Trial, TrialStatus, Wish
 
@@ -22,7 +23,10 @@ _KINDS: Mapping[str, str] = {
     Reason.PENDING_TIMEOUT: "timeout",
     Reason.PREEMPTED: "preempted",
 }
-"""Which budget of retries a failure draws on; all others draw on ``error``."""
+"""Which budget of retries a failure draws on; all others draw on ``error``.
+
+A log policy that asks for another attempt says that the infrastructure is to blame.
+"""
 
 
 SENT_BACK = "user"
@@ -41,6 +45,17 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Symptom:
+    """A line that an attempt wrote, and the log policy that it meets."""
+
+    policy: LogPolicy
+    line: str
+    """Cut to what a sentence has room for."""
+    file: str
+    """Where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
 class About:
     """Everything that was seen of one trial in one tick."""
 
@@ -48,6 +63,23 @@ class About:
     submission: str | RunnerError | None = None
     cancelled: bool = False
     measurement: Measurement | None = None
+    symptom: Symptom | None = None
+    """Counts where the attempt has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why an attempt failed."""
+
+    reason: str
+    message: str
+    symptom: Symptom | None = None
+    node: str | None = None
+    """Where it ran, as far as that is known."""
+    again: bool = True
+    """Whether another attempt might fare better."""
+    otherwise: TrialStatus = TrialStatus.FAILED
+    """What the trial is then where none follows."""
 
 
 def advance(trial: Trial, definition: ExperimentDefinition, about: About, now: float) -> Trial:
@@ -57,9 +89,9 @@ def advance(trial: Trial, definition: ExperimentDefinition, about: About, now: f
     if about.cancelled and trial.wish and not trial.wish.told:
         trial = trial.having(wish=replace(trial.wish, told=True))
     if trial.status.is_pending and trial.ended_at is None and about.report is not None:
-        trial = _reported(trial, definition, about.report, now)
+        trial = _reported(trial, definition, about.report, about.symptom, now)
     if trial.status is TrialStatus.RUNNING and trial.ended_at is not None:
-        trial = _measured(trial, definition, about.measurement, now)
+        trial = _measured(trial, definition, about.measurement, about.symptom, now)
     return _overdue(trial, definition, now)
 
 
@@ -92,7 +124,11 @@ def _acknowledged(trial: Trial, submission: str | RunnerError, now: float) -> Tr
 
 
 def _reported(
-    trial: Trial, definition: ExperimentDefinition, report: JobReport, now: float
+    trial: Trial,
+    definition: ExperimentDefinition,
+    report: JobReport,
+    symptom: Symptom | None,
+    now: float,
 ) -> Trial:
     """Follow a positive statement of the backend about this attempt."""
     if report.state is JobState.RUNNING:
@@ -102,12 +138,14 @@ def _reported(
     if _never_existed(trial, report):
         if trial.wish is None or not trial.wish.told:
             return trial
-        return _wish_granted(trial, definition.failures, trial.wish, now)
+        cause = _Cause(trial.wish.reason, trial.wish.message)
+        return _wish_granted(trial, definition.failures, cause, now)
     if report.state is JobState.SUCCEEDED:
         return _succeeded(trial, report, now)
     if trial.wish:
-        return _wish_granted(trial, definition.failures, trial.wish, now)
-    return _failed(trial, definition.failures, report, now)
+        cause = _Cause(trial.wish.reason, trial.wish.message, symptom, report.node)
+        return _wish_granted(trial, definition.failures, cause, now)
+    return _failed(trial, definition.failures, report, symptom, now)
 
 
 def _never_existed(trial: Trial, report: JobReport) -> bool:
@@ -165,36 +203,67 @@ def _succeeded(trial: Trial, report: JobReport, now: float) -> Trial:
     )
 
 
-def _failed(trial: Trial, policy: Failures, report: JobReport, now: float) -> Trial:
+def _failed(
+    trial: Trial, policy: Failures, report: JobReport, symptom: Symptom | None, now: float
+) -> Trial:
     """Its job ended without success and nobody here asked for that."""
     message = report.message or f"the job ended {report.state}"
-    avoid = trial.avoid
-    if report.node and report.node not in avoid:
-        avoid = (*avoid, report.node)[-AVOID_AT_MOST:]
-    trial = trial.having(job_state=report.state.value, exit_code=report.exit_code, avoid=avoid)
+    trial = trial.having(job_state=report.state.value, exit_code=report.exit_code)
     if report.state is JobState.CANCELLED:
         return conclude(trial, TrialStatus.ABANDONED, Reason.CANCELLED, message, now)
     default = {JobState.LOST: Reason.LOST, JobState.INTERRUPTED: Reason.NODE_FAIL}
     reason = report.reason or default.get(report.state, Reason.EXIT_CODE)
-    return _failed_attempt(trial, policy, reason, message, now)
+    cause = _Cause(reason, message, symptom, report.node)
+    return _failed_attempt(trial, policy, cause, now)
 
 
-def _wish_granted(trial: Trial, policy: Failures, wish: Wish, now: float) -> Trial:
-    if wish.status is TrialStatus.CANDIDATE:
-        return _failed_attempt(trial, policy, wish.reason, wish.message, now)
-    return conclude(trial, wish.status, wish.reason, wish.message, now)
+def _wish_granted(trial: Trial, policy: Failures, cause: _Cause, now: float) -> Trial:
+    assert trial.wish is not None
+    if trial.wish.status is TrialStatus.CANDIDATE:
+        return _failed_attempt(trial, policy, cause, now)
+    return conclude(trial, trial.wish.status, cause.reason, cause.message, now)
 
 
-def _failed_attempt(
-    trial: Trial, policy: Failures, reason: str, message: str, now: float
-) -> Trial:
+def _failed_attempt(trial: Trial, policy: Failures, cause: _Cause, now: float) -> Trial:
     """Follow with a new attempt of the same arms while the budget of this kind lasts."""
-    kind = _KINDS.get(reason, "error")
+    cause = _diagnosed(cause)
+    if not cause.again:
+        return conclude(trial, cause.otherwise, cause.reason, cause.message, now)
+    trial = trial.having(avoid=_avoid(trial, cause))
+    kind = "infra" if cause.reason.startswith(LOG_POLICY) else _KINDS.get(cause.reason, "error")
     used = trial.retries.get(kind, 0)
     if used >= getattr(policy.retries, kind):
-        return conclude(trial, TrialStatus.FAILED, reason, message, now)
-    again = _new_attempt(trial, {**trial.retries, kind: used + 1}, reason, message, now)
+        return conclude(trial, TrialStatus.FAILED, cause.reason, cause.message, now)
+    retries = {**trial.retries, kind: used + 1}
+    again = _new_attempt(trial, retries, cause.reason, cause.message, now)
     return again.having(not_before=now + policy.backoff.delay(used))
+
+
+def _diagnosed(cause: _Cause) -> _Cause:
+    """Return the cause as a log policy sees it, where one applies."""
+    symptom = cause.symptom
+    if symptom is None:
+        return cause
+    action = symptom.policy.action
+    message = f"{cause.message}; {symptom.file}: {symptom.line}"
+    if action == "exclude_node" and cause.node is None:
+        message += "; its node is not known, so none is excluded"
+    return replace(
+        cause,
+        reason=symptom.policy.reason,
+        message=message,
+        again=action in ("retry", "exclude_node"),
+        otherwise=TrialStatus.ABANDONED if action == "abandon" else TrialStatus.FAILED,
+    )
+
+
+def _avoid(trial: Trial, cause: _Cause) -> tuple[str, ...]:
+    """Return the nodes to keep away from, with the one that is to blame for this failure."""
+    excluded = cause.symptom is not None and cause.symptom.policy.action == "exclude_node"
+    to_blame = excluded if cause.symptom else cause.reason == Reason.NODE_FAIL
+    if not to_blame or cause.node is None or cause.node in trial.avoid:
+        return trial.avoid
+    return (*trial.avoid, cause.node)[-AVOID_AT_MOST:]
 
 
 def _new_attempt(
@@ -219,7 +288,11 @@ def _new_attempt(
 
 
 def _measured(
-    trial: Trial, definition: ExperimentDefinition, measurement: Measurement | None, now: float
+    trial: Trial,
+    definition: ExperimentDefinition,
+    measurement: Measurement | None,
+    symptom: Symptom | None,
+    now: float,
 ) -> Trial:
     """Complete it once its metrics are in; after a grace period their absence is a failure."""
     if trial.wish and trial.wish.status is TrialStatus.ABANDONED:
@@ -227,8 +300,8 @@ def _measured(
     if measurement is None:
         return trial
     if measurement.invalid:
-        text = measurement.invalid
-        return conclude(trial, TrialStatus.FAILED, Reason.METRICS_INVALID, text, now)
+        cause = _Cause(Reason.METRICS_INVALID, measurement.invalid, symptom, again=False)
+        return _failed_attempt(trial, definition.failures, cause, now)
     if not measurement.missing:
         return conclude(trial, TrialStatus.COMPLETED, None, "", now)
     policy = definition.missing_metrics
@@ -236,7 +309,10 @@ def _measured(
         waiting = trial.having(message=measurement.missing)
         return trial if trial.message == measurement.missing else waiting
     status = TrialStatus.FAILED if policy.then == "fail" else TrialStatus.ABANDONED
-    return conclude(trial, status, Reason.METRICS_MISSING, measurement.missing, now)
+    cause = _Cause(
+        Reason.METRICS_MISSING, measurement.missing, symptom, again=False, otherwise=status
+    )
+    return _failed_attempt(trial, definition.failures, cause, now)
 
 
 def _overdue(trial: Trial, definition: ExperimentDefinition, now: float) -> Trial:

@@ -1,17 +1,17 @@
 """From a generator's reply to trials, and from a state to what a generator is asked. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from scheduler.generation.protocol import GenerationReply, GenerationRequest, Measured, Proposal
-from scheduler.model.definition import signature
+from scheduler.model.definition import ExperimentDefinition, signature
 from scheduler.model.experiment import STATUS_QUO, Changes, Event, ExperimentState
 from scheduler.model.nodes import SOBOL
 from scheduler.model.observation import Arms, GeneratorRun, MeasuredArms
 from scheduler.model.strategy import FAST, nodes_of, turn
-from scheduler.model.trial import Arm, Trial
+from scheduler.model.trial import ARMS_OWN, Arm, Trial
 
 T = TypeVar("T")
 
@@ -25,8 +25,8 @@ class Records(Protocol):
     def measured(self) -> MeasuredArms:
         """Return (parameters, metrics) of measured arms."""
 
-    def failed(self) -> Arms:
-        """Return arms that failed by their own doing."""
+    def failed(self, reasons: Collection[str]) -> Arms:
+        """Return the arms of trials that FAILED for one of ``reasons``."""
 
     def arms(self) -> Arms:
         """Return all arms there are."""
@@ -54,8 +54,15 @@ def known(state: ExperimentState, records: Records) -> Known:
     if not state.definition.generation_strategy.learn_feasibility:
         return Known(measured, (), seen)
     works = {signature(parameters) for parameters, _ in measured}
-    failed = tuple(arm for arm in records.failed() if signature(arm) not in works)
+    failed = records.failed(own_doing(state.definition))
+    failed = tuple(arm for arm in failed if signature(arm) not in works)
     return Known(measured, failed, seen)
+
+
+def own_doing(definition: ExperimentDefinition) -> frozenset[str]:
+    """Return the reasons of a failure that lie in the arm: also where a log policy says so."""
+    policies = definition.failures.log_policies
+    return ARMS_OWN | {policy.reason for policy in policies if policy.action == "fail"}
 
 
 def request(state: ExperimentState, wanted: int, past: Known) -> GenerationRequest:

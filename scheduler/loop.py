@@ -13,7 +13,7 @@ from typing import Protocol
 from metrics.base import Fetcher
 from runners.base import JobReport, JobState, Runner
 from scheduler import candidates
-from scheduler.advance import Measurement
+from scheduler.advance import Measurement, Symptom
 from scheduler.backend import Backend
 from scheduler.generation.protocol import GeneratorClient
 from scheduler.measure import curves, measure
@@ -29,6 +29,7 @@ from scheduler.model.nodes import Traits
 from scheduler.model.observation import Observation
 from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import Decision, Seen, decide
+from scheduler.symptoms import symptom
 
 HEARTBEAT = 15.0
 """Seconds after which the time driven is stored even though nothing changed."""
@@ -159,11 +160,13 @@ class Loop:
 
     def _observe(self, state: ExperimentState, now: float) -> Seen:
         reports = self.backend.poll(state.active, now)
+        measurements = self._measurements(state, reports)
         return Seen(
             reports=reports,
             submissions=self.backend.answers(state.active),
             cancelled=self.backend.cancelled(state.active),
-            measurements=self._measurements(state, reports),
+            measurements=measurements,
+            symptoms=self._symptoms(state, reports, measurements),
             curves=self._curves(state, reports, now),
             commands=self.world.journal.commands(),
             max_jobs=_least(self.backend.max_jobs, self.world.allowed(state)),
@@ -186,6 +189,22 @@ class Loop:
             for t in due
             if t.status.is_pending
         }
+
+    def _symptoms(
+        self,
+        state: ExperimentState,
+        reports: Mapping[int, JobReport],
+        measurements: Mapping[int, Measurement],
+    ) -> dict[int, Symptom]:
+        """Search the output of attempts that have failed, or lack metrics, by log policies."""
+        if not state.definition.failures.log_policies:
+            return {}
+        ended = {i for i, r in reports.items() if r.state.is_final}
+        ended -= {i for i, r in reports.items() if r.state is JobState.SUCCEEDED}
+        lacking = {i for i, m in measurements.items() if m.missing or m.invalid}
+        root = self.world.trials_dir
+        found = {i: symptom(state.definition, state.active[i], root) for i in ended | lacking}
+        return {index: each for index, each in found.items() if each}
 
     def _curves(
         self, state: ExperimentState, reports: Mapping[int, JobReport], now: float

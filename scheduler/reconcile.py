@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from runners.base import JobReport, JobState, RunnerError
-from scheduler.advance import About, Measurement, advance, is_sent_back
+from scheduler.advance import About, Measurement, Symptom, advance, is_sent_back
 from scheduler.model.experiment import (
     Changes,
     Command,
@@ -36,6 +36,8 @@ class Seen:
     cancelled: frozenset[int] = frozenset()
     """Trials whose cancellation got through to the backend since the last tick."""
     measurements: Mapping[int, Measurement] = field(default_factory=dict)
+    symptoms: Mapping[int, Symptom] = field(default_factory=dict)
+    """What log policies found in the output of attempts that have failed."""
     curves: tuple[Observation, ...] = ()
     """New points of trials that run."""
     commands: tuple[Command, ...] = ()
@@ -97,6 +99,7 @@ def _about(seen: Seen, index: int) -> About:
         submission=seen.submissions.get(index),
         cancelled=index in seen.cancelled,
         measurement=seen.measurements.get(index),
+        symptom=seen.symptoms.get(index),
     )
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from runners.base import JobReport, JobState, Rejected, Unavailable
-from scheduler.advance import About, Measurement, advance, retried
+from scheduler.advance import About, Measurement, Symptom, advance, retried
 from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.failures import LogPolicy
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
 
@@ -265,3 +266,71 @@ def test_a_trial_is_wished_to_end_when(case):
     after = step(before, now=now)
     assert (after.wish.reason if after.wish else None) == reason
     assert after.status is before.status
+
+
+def symptom(action):
+    return Symptom(
+        LogPolicy(name="ecc", pattern="ECC", action=action), "an ECC error", "stderr.log"
+    )
+
+
+FAILED = JobReport(S.FAILED, reason="EXIT_CODE", message="it ended with exit status 1", node="n7")
+POLICIES = {
+    "retry": (T.CANDIDATE, {"infra": 1}, ()),
+    "exclude_node": (T.CANDIDATE, {"infra": 1}, ("n7",)),
+    "abandon": (T.ABANDONED, {}, ()),
+    "fail": (T.FAILED, {}, ()),
+}
+
+
+@pytest.mark.parametrize("action", POLICIES)
+def test_a_log_policy_decides_over_a_failed_attempt(action):
+    after = step(running(), report=FAILED, symptom=symptom(action))
+    assert (after.status, after.retries, after.avoid) == POLICIES[action]
+    assert after.reason == "LOG_POLICY:ecc"
+    assert after.message.startswith("it ended with exit status 1; stderr.log: an ECC error")
+
+
+def test_a_log_policy_draws_on_the_budget_of_the_infrastructure():
+    used = running(retries={"infra": 2})
+    after = step(used, report=FAILED, symptom=symptom("exclude_node"))
+    assert (after.status, after.reason) == (T.FAILED, "LOG_POLICY:ecc")
+
+
+def test_a_node_that_is_not_known_is_not_excluded_and_that_is_said():
+    report = JobReport(S.FAILED, message="it failed")
+    after = step(running(), report=report, symptom=symptom("exclude_node"))
+    assert (after.status, after.avoid) == (T.CANDIDATE, ())
+    assert "its node is not known" in after.message
+
+
+def test_a_node_is_to_blame_only_where_it_failed():
+    assert step(running(), report=FAILED).avoid == ()
+    lost = JobReport(S.INTERRUPTED, reason="PREEMPTED", node="n7")
+    assert step(running(), report=lost).avoid == ()
+    assert step(running(), report=JobReport(S.INTERRUPTED, node="n7")).avoid == ("n7",)
+
+
+def test_a_log_policy_has_no_say_over_what_somebody_else_cancelled_or_what_succeeded():
+    for state in (S.CANCELLED, S.SUCCEEDED):
+        report = JobReport(state, "7")
+        assert step(running(), report=report, symptom=symptom("retry")) == step(
+            running(), report=report
+        )
+    given_up = running(wish=GIVE_UP)
+    assert step(given_up, report=FAILED, symptom=symptom("retry")).reason == "USER"
+
+
+def test_a_log_policy_sees_an_attempt_that_took_too_long_and_metrics_that_lack():
+    late = step(running(wish=TRY_AGAIN), report=FAILED, symptom=symptom("exclude_node"))
+    assert (late.status, late.reason, late.avoid) == (T.CANDIDATE, "LOG_POLICY:ecc", ("n7",))
+    ended = running(ended_at=900.0)
+    for measurement in (Measurement(invalid="loss is nan"), Measurement(missing="no loss")):
+        after = step(ended, measurement=measurement, symptom=symptom("abandon"))
+        assert (after.status, after.reason) == (T.ABANDONED, "LOG_POLICY:ecc")
+        after = step(ended, measurement=measurement, symptom=symptom("retry"))
+        assert (after.status, after.attempt, after.ended_at) == (T.CANDIDATE, 2, None)
+    waiting = step(
+        ended, now=910.0, measurement=Measurement(missing="no loss"), symptom=symptom("fail")
+    )
+    assert waiting.status is T.RUNNING

@@ -104,7 +104,7 @@ class Records:
 
     def __init__(self, measured=(), failed=(), arms=()):
         self.measured = lambda: measured
-        self.failed = lambda: failed
+        self.failed = lambda reasons: failed
         self.arms = lambda: arms
 
 

@@ -44,8 +44,13 @@ APPENDED = [
      "in trials; write trials: {max_pending_trials: N}"),
     # what is to come
     ("notifications: []", "8:1: the key 'notifications' is not implemented yet; remove it"),
-    ("failures: {log_policies: []}", "8:12: the key 'log_policies' in failures is not "
-     "implemented yet; remove it"),
+    ("failures: {log_policies: [{name: a, pattern: '(', action: retry}]}", "8:46: '(' is not a "
+     "regular expression: missing ), unterminated subpattern at position 0"),
+    ("failures:\n  log_policies:\n    - {name: a, pattern: b, action: retry}\n"
+     "    - {name: a, pattern: c, action: fail}", "11:14: there are two log policies called 'a'"),
+    ("failures: {log_policies: [{name: a b, pattern: b, action: retry}]}", "8:34: "
+     "failures.log_policies[0].name must be a letter, then at most 39 letters, digits, '_' or "
+     "'-', not 'a b'"),
     ("stopping_criteria:\n  max_cost: {gpu_hours: 4}", "9:3: the key 'max_cost' in "
      "stopping_criteria is not implemented yet; remove it"),
     # misspelt

@@ -20,7 +20,7 @@ from scheduler.model.experiment import (
     evolve,
 )
 from scheduler.model.observation import Observation
-from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
+from scheduler.model.trial import ARMS_OWN, Arm, Trial, TrialStatus, Wish
 from scheduler.storage import read
 from scheduler.storage.errors import LeaseLost
 
@@ -156,8 +156,9 @@ def test_arms_that_failed_by_their_own_doing_are_told_in_order(driven):
     failed.append(trial(90, T.ABANDONED, reason="OOM", completed_at=1.0))
     failed.append(trial(91, T.CANDIDATE, reason="OOM", attempt=2))
     commit(driven, trials=tuple(failed), generator_runs=(RUN,))
-    found = [p["x"] for p in driven.journal.failed()]
+    found = [p["x"] for p in driven.journal.failed(ARMS_OWN)]
     assert found == [0.02, 0.0201, 0.03, 0.04, 0.05, 0.06, 0.07]
+    assert [p["x"] for p in driven.journal.failed({"LOST", "LOG_POLICY:nan"})] == [0.1]
 
 
 def test_commands_wait_until_they_are_applied(driven):

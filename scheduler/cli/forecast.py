@@ -1,7 +1,7 @@
 """The next trials of an experiment, as its loop would make them; nothing is stored or deployed."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -56,7 +56,7 @@ class NewRecords:
         """Return (parameters, metrics) of the arms that were measured elsewhere."""
         return pooled(tuple((arm.parameters, arm.metrics) for arm in self.warm.arms))
 
-    def failed(self) -> Arms:
+    def failed(self, reasons: Collection[str]) -> Arms:
         """Return nothing: no arm has failed here."""
         return ()
 

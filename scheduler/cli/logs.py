@@ -1,7 +1,6 @@
 """The verb that prints what a trial has written, once or as it comes."""
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from scheduler.cli import common
 from scheduler.cli.refused import Refused
 from scheduler.jobs import Place, tasks_of
 from scheduler.model.trial import Trial
+from scheduler.output import opened
 from scheduler.storage import read
 
 CHUNK = 64 * 1024
@@ -110,17 +110,11 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _opened(path: Path) -> BinaryIO | None:
-    """Return a log; ``None`` where there is none yet. A trial may have put anything there."""
+    """Return a log; ``None`` where there is none yet."""
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-    except FileNotFoundError:
-        return None
+        return opened(path)
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise Refused(f"{path} is not a file")
-    return file
 
 
 def _attempt_of(trial: Trial, attempt: int | None) -> Trial:

@@ -132,7 +132,6 @@ NOT_YET = frozenset(
         "notifications",
         "on_resume",
         "stopping_criteria.max_cost",
-        "failures.log_policies",
         "runner.shell",
         "schedule",
     }
@@ -148,6 +147,7 @@ LISTS: Mapping[str, str] = {
 PATTERNS: Mapping[str, str] = {
     "name": "1 to 40 characters from a-z, 0-9 and '-', with a letter or digit at both ends",
     "parameters.name": "a letter or '_', then at most 63 letters, digits, '_', '.' or '-'",
+    "failures.log_policies.name": "a letter, then at most 39 letters, digits, '_' or '-'",
     "arms.name": "a letter or '_', then at most 63 letters, digits, '_', '.' or '-'",
 }
 """What the pattern at a path allows, in words."""

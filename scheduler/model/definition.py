@@ -10,9 +10,10 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from runners.base import NO_RESOURCES, Resources
-from scheduler.model import nodes
+from scheduler.model import failures, nodes
 from scheduler.model.base import Duration, Model, Path, Problem, StorageUrl, Value, did_you_mean
 from scheduler.model.constraints import ParameterConstraint
+from scheduler.model.failures import Failures
 from scheduler.model.nodes import GenerationStrategy
 from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
 from scheduler.model.parameters import Parameter
@@ -105,37 +106,6 @@ class StoppingCriteria(Model):
     timeout: Duration | None = None
     goal: Goal | None = None
     improvement: Improvement | None = None
-
-
-class Retries(Model):
-    """Attempts that may follow a failure, by its kind; each kind has a budget of its own."""
-
-    infra: int = Field(default=5, ge=0)
-    preempted: int = Field(default=20, ge=0)
-    timeout: int = Field(default=0, ge=0)
-    oom: int = Field(default=0, ge=0)
-    error: int = Field(default=0, ge=0)
-
-
-class Backoff(Model):
-    """How long a retry waits: ``initial * factor ** n``, at most ``max``."""
-
-    initial: Duration = 10.0
-    factor: float = Field(default=2.0, ge=1)
-    max: Duration = 1800.0
-
-    def delay(self, retries: int) -> float:
-        """Return the seconds before retry number ``retries`` (from 0)."""
-        return min(self.max, self.initial * self.factor ** min(retries, 64))
-
-
-class Failures(Model):
-    """What a failed attempt leads to, and when failures end the experiment."""
-
-    tolerated_trial_failure_rate: float = Field(default=0.5, ge=0, le=1)
-    min_failed_trials_for_failure_rate_check: int = Field(default=5, ge=1)
-    retries: Retries = Retries()
-    backoff: Backoff = Backoff()
 
 
 class RunnerSpec(Model):
@@ -335,6 +305,8 @@ def _check_warm_start(d: ExperimentDefinition) -> Iterable[Problem]:
 def _check_strategy(d: ExperimentDefinition) -> Iterable[Problem]:
     for path, text in nodes.problems_of(d.generation_strategy):
         yield ("generation_strategy", *path), text
+    for path, text in failures.problems_of(d.failures):
+        yield ("failures", *path), text
     yield from _check_goal(d)
     if d.stopping_criteria.improvement and len(d.all_objectives) > 1:
         text = "improvement needs a single objective"

@@ -1,5 +1,7 @@
 """The store as one experiment's driver sees it, under a lease."""
 
+from collections.abc import Collection
+
 from scheduler.clock import Clock
 from scheduler.model.experiment import Changes, Command, ExperimentState
 from scheduler.model.observation import Arms, MeasuredArms
@@ -19,9 +21,9 @@ class ExperimentRecords:
         """Return (parameters, metrics) of measured arms. Raises StorageError."""
         return self._store.measured(self._experiment.id)
 
-    def failed(self) -> Arms:
-        """Return arms that failed by their own doing. Raises StorageError."""
-        return self._store.failed(self._experiment.id)
+    def failed(self, reasons: Collection[str]) -> Arms:
+        """Return the arms of trials that FAILED for one of ``reasons``. Raises StorageError."""
+        return self._store.failed(self._experiment.id, reasons)
 
     def arms(self) -> Arms:
         """Return the parameters of all arms. Raises StorageError.

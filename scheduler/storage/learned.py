@@ -1,13 +1,14 @@
 """What generators learn from: all arms, those that failed, and what was measured."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
 from scheduler.model.observation import Arms, MeasuredArms
 from scheduler.model.pooling import pooled
-from scheduler.model.trial import ARMS_OWN, TrialStatus
+from scheduler.model.trial import TrialStatus
 from scheduler.storage import schema
 from scheduler.storage.state import transferred
 
@@ -20,15 +21,15 @@ def arms(connection: Connection, experiment_id: int, skip: int = 0) -> Arms:
     return tuple(map(json.loads, connection.execute(query).scalars()))
 
 
-def failed(connection: Connection, experiment_id: int) -> Arms:
-    """Return the arms of trials that failed by their arms' own doing, in order."""
+def failed(connection: Connection, experiment_id: int, reasons: Collection[str]) -> Arms:
+    """Return the arms of trials that FAILED for one of ``reasons``, in order."""
     t, a = schema.trial.c, schema.arm.c
     same = and_(a.experiment_id == t.experiment_id, a.trial_index == t.index)
     query = (
         select(a.parameters)
         .join_from(schema.trial, schema.arm, same)
         .where(t.experiment_id == experiment_id, t.status == TrialStatus.FAILED)
-        .where(t.reason.in_(ARMS_OWN))
+        .where(t.reason.in_(sorted(reasons)))
         .order_by(a.trial_index, a.position)
     )
     return tuple(map(json.loads, connection.execute(query).scalars()))

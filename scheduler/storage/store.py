@@ -1,7 +1,7 @@
 """The store: what the loop writes, one transaction a tick, and what it needs to go on."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -202,10 +202,10 @@ class Store:
         with self.reading() as connection:
             return learned.arms(connection, experiment_id, skip)
 
-    def failed(self, experiment_id: int) -> Arms:
-        """Return the arms of trials that failed by their arms' own doing, in order."""
+    def failed(self, experiment_id: int, reasons: Collection[str]) -> Arms:
+        """Return the arms of trials that FAILED for one of ``reasons``, in order."""
         with self.reading() as connection:
-            return learned.failed(connection, experiment_id)
+            return learned.failed(connection, experiment_id, reasons)
 
     def measured(self, experiment_id: int) -> MeasuredArms:
         """Return (parameters, metric -> (mean, standard error)) of measured arms, in order."""

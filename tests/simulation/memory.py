@@ -14,7 +14,7 @@ from scheduler.model.experiment import (
 )
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
 from scheduler.model.pooling import pooled
-from scheduler.model.trial import ARMS_OWN, Trial
+from scheduler.model.trial import Trial
 from scheduler.storage.errors import LeaseLost, StorageBusy
 from simulation.faults import Chance
 
@@ -191,11 +191,11 @@ class MemoryJournal:
                     found.append((arm.parameters, values))
         return pooled(tuple(found))
 
-    def failed(self) -> tuple[Mapping, ...]:
-        """Return the arms of trials that failed by their arms' own doing."""
+    def failed(self, reasons) -> tuple[Mapping, ...]:
+        """Return the arms of trials that FAILED for one of ``reasons``."""
         self._read()
         trials = [self.store.trials[index] for index in sorted(self.store.trials)]
-        failed = [t for t in trials if t.status.value == "FAILED" and t.reason in ARMS_OWN]
+        failed = [t for t in trials if t.status.value == "FAILED" and t.reason in reasons]
         return tuple(arm.parameters for trial in failed for arm in trial.arms)
 
     def arms(self) -> tuple[Mapping, ...]:
