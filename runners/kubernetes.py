@@ -219,9 +219,7 @@ class KubernetesRunner(Runner):
     def _cancel(self, ref: JobRef) -> None:
         records = records_of(ref)
         job = jobs.get(self._api, ref.name)
-        if job is None or not jobs.is_ours(job, ref.name, records.token) or states.is_over(job):
-            return
-        if ref.job_id not in (None, objects.uid(job)):
+        if job is None or not jobs.is_meant(job, ref, records.token) or states.is_over(job):
             return
         self._observer.courier.bring(ref, states.read(job, pods_of(self._api, job), 0.0))
         if records.read().end is None:

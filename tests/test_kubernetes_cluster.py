@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from services.kubernetes.runner import batch, host_path, job, look, make, text
 from runners.base import JobState, Resources
 from runners.kube import api
 from runners.kubernetes import KubernetesRunner
-from runners.testing import deploy, ref_to
+from runners.testing import deploy, ref_to, wait_for
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
 FAILED, INTERRUPTED = JobState.FAILED, JobState.INTERRUPTED
@@ -345,6 +346,39 @@ def test_an_output_without_end_is_cut_and_its_last_lines_are_kept(cluster, tmp_p
     assert got.endswith('{"loss": 0.25}\n')
     assert got.startswith(f"{0:099d}\n")
     assert len(got) < 8192 + (1 << 20) + 200
+
+
+# -- what the command sees
+
+WORDS = (
+    "$(SCHEDD_TRIAL_INDEX)",
+    "$$",
+    "$x",
+    "${y}",
+    "$",
+    "a $(b) $$(c) $d",
+    "$$$(X)",
+    "'\"\\",
+    "",
+)
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_dollars_arrive_as_they_are(tmp_path, tasks):
+    script = 'printf "<%s>\\n" "$@" "$SAID"'
+    said = " ".join(WORDS)
+    with FakeCluster(tmp_path / "cluster") as cluster, closing(make(cluster)) as runner:
+        one = batch(tmp_path, *("true" for _ in range(tasks)))
+        made = tuple(
+            replace(t, argv=("sh", "-c", script, "_", *WORDS), env={"SAID": f"{said} {i}"})
+            for i, t in enumerate(one.tasks)
+        )
+        one = replace(one, tasks=made)
+        deploy(runner, one)
+        assert wait_for(runner, one).state is JobState.SUCCEEDED
+    for i in range(tasks):
+        expected = [*WORDS, f"{said} {i}"]
+        assert text(one, task=i) == "".join(f"<{word}>\n" for word in expected)
 
 
 # -- a folder that the trial can write to

@@ -132,10 +132,10 @@ def test_a_clear_refusal_is_final_and_says_why(cluster, runner, tmp_path, refusa
 def test_anothers_job_of_the_same_name_is_left_alone(cluster, runner, tmp_path):
     one = job(tmp_path)
     mine = job(tmp_path / "other", name=one.name)
-    uid = deploy(make(cluster), mine)[one.name]
+    deploy(make(cluster), mine)
     before = cluster.job(one.name)
     assert isinstance(submitted(runner, one), Rejected)
-    refs = [ref_to(one), ref_to(one, uid), ref_to(one, "another-uid")]
+    refs = [ref_to(one), ref_to(one, "another-uid")]
     for ref in refs:
         assert runner.poll([ref])[one.name].state is JobState.LOST
         runner.cancel([ref])
@@ -179,6 +179,34 @@ def test_a_start_without_a_clear_answer_is_asked_again(cluster, runner, tmp_path
         break
     assert len(cluster.pods()) == 1
     assert look(runner, one, uid).state is RUNNING
+
+
+@pytest.mark.parametrize("verb", ["stored", "release", "cancel"])
+@pytest.mark.parametrize("code", [403, 422, 500])
+def test_one_job_that_is_refused_holds_up_no_other(cluster, runner, tmp_path, verb, code):
+    jobs = [job(tmp_path, name=name, hold=verb == "release") for name in ("one", "two")]
+    uids = runner.submit(jobs)
+    refs = [ref_to(one, uids[one.name]) for one in jobs]
+    if verb == "cancel":
+        runner.stored(refs)
+    what = "delete" if verb == "cancel" else "patch"
+    cluster.fault(verb=what, name="one", before=error(code, "a webhook denied it"), times=9)
+    with pytest.raises(Unavailable, match="denied"):
+        getattr(runner, verb)(refs)
+    state = JobState.CANCELLED if verb == "cancel" else RUNNING
+    assert look(runner, jobs[1], uids["two"]).state is state
+
+
+def test_a_job_without_its_annotations_is_known_by_its_uid(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    with cluster.lock:
+        found = cluster.job(one.name)
+        found["metadata"] |= {"annotations": {}, "labels": {}}
+        cluster.store.update("jobs", found)
+    assert look(runner, one, uid).state is RUNNING
+    runner.cancel([ref_to(one, uid)])
+    assert look(runner, one, uid).state is JobState.CANCELLED
 
 
 def test_what_is_started_once_and_suspended_by_others_stays_so(cluster, runner, tmp_path):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from runners.base import Unavailable
+from runners.base import JobRef, Unavailable
 from runners.kube import manifest, objects, states
 from runners.kube.api import Answer, Api, NotThere, Refusal
 from runners.kube.template import CONTAINER, Manifest
@@ -46,11 +46,18 @@ def is_ours(job: Manifest, name: str, token: str) -> bool:
     )
 
 
+def is_meant(job: Manifest, ref: JobRef, token: str) -> bool:
+    """Whether ``ref`` speaks of this Job: by its uid, and before that is known by its token."""
+    if ref.job_id is not None:
+        return objects.uid(job) == ref.job_id
+    return is_ours(job, ref.name, token)
+
+
 def start(api: Api, name: str, uid: str, *, before: str, queue: str | None) -> None:
     """Start a Job whose state is ``before``; one that is in another state is left alone.
 
-    A Job that Kueue manages is put into its queue, and Kueue starts it. Raises as the Api does,
-    and Unavailable where the Job is as it was.
+    A Job that Kueue manages is put into its queue, and Kueue starts it. Raises as the Api does;
+    Refusal only where the Job is as it was.
     """
     begin = (
         {"op": "add", "path": _QUEUE, "value": queue}
@@ -67,10 +74,10 @@ def start(api: Api, name: str, uid: str, *, before: str, queue: str | None) -> N
         api.request("PATCH", api.jobs(name), None, patch, _PATCH).json("Job")
     except NotThere:
         return
-    except Refusal as refusal:
+    except Refusal:
         found = get(api, name)
         if found is not None and objects.uid(found) == uid and state(found) == before:
-            raise Unavailable(f"job {name} cannot be started now: {refusal}") from None
+            raise
 
 
 def state(job: Manifest) -> str:

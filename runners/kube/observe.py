@@ -71,9 +71,7 @@ class Observer:
         job, owned = self._found(ref, snapshot)
         if job is None:
             return self._gone(ref, records)
-        if not jobs.is_ours(job, ref.name, records.token) or objects.uid(job) != (
-            ref.job_id or objects.uid(job)
-        ):
+        if not jobs.is_meant(job, ref, records.token):
             return _lost(ref, "another Job has its name now")
         view = states.read(job, owned, snapshot.now)
         if view.report.state.is_final:
