@@ -63,6 +63,8 @@ class Record(BaseModel):
     signal: int = Field(ge=0, lt=128)
     ended_at: float = Field(allow_inf_nan=False)
     ended_by: str = ""
+    oom: bool = False
+    """Whether the kernel killed something of it for want of memory, and it failed."""
     error: str | None = Field(default=None, max_length=200)
     where: str = ""
 
@@ -258,6 +260,8 @@ def ended(claim: Claim, record: Record) -> JobReport:
 def _outcome(record: Record) -> tuple[JobState, str | None, str]:
     if record.ended_by == "cancel":
         return JobState.CANCELLED, None, "it was cancelled while it ran"
+    if record.oom:
+        return JobState.FAILED, "OOM", "something of it was killed for want of memory"
     if record.ended_by == "interrupt":
         return JobState.INTERRUPTED, None, "its wrapper was told to end, but not by schedd"
     if record.error is not None and record.where == "setup":

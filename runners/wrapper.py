@@ -349,13 +349,6 @@ def identity(order: Order) -> bytes:
     return head % (order.head, posix.getpid(), start, time.time())
 
 
-def carry_out(order: Order, head: bytes) -> int:
-    """Run the command and record its end, durably; return a shell's status of it."""
-    status, outcome = run(order)
-    record(order, head, outcome)
-    return status
-
-
 def record(order: Order, head: bytes, outcome: bytes) -> None:
     """Write how it ended; on return it is on disk."""
     put(order.place + b"/exit.tmp", b'%s, "ended_at": %.6f, %s}\n' % (head, time.time(), outcome))
@@ -372,5 +365,6 @@ def main() -> None:
     head = identity(order)
     if not (lock_is_free(order.lock_fd) and claim(order.place, head + b"}\n")):
         posix._exit(NOT_OURS)
-    carry_out(order, head)
+    _, outcome = run(order)
+    record(order, head, outcome)
     posix._exit(0)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from slurm_fakes import Clock, FakeSlurm, make_job, make_runner, path_with, ref, seat_of, task
 
+from runners import wrapper
 from runners.base import Job, JobState
 from runners.folder import Claim
-from runners.slurm import SlurmRunner
+from runners.slurm import SlurmRunner, node
 from runners.wrapper import NOT_OURS, survivors
 
 
@@ -240,6 +241,33 @@ def test_a_setup_changes_the_shell_that_the_command_starts_from(
         env={**os.environ, "SLURM_JOB_ID": "17"},
     )
     assert process.stdout == "in f\nx y hidden\n"
+
+
+CGROUPS = [
+    (b"0::/slurm/job_17/step_batch\n", {b"/sys/fs/cgroup/slurm/job_17/step_batch/memory.events":
+        b"low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n"}, 3),
+    (b"5:cpu,cpuacct:/x\n4:memory:/slurm/job_17\n0::/\n",
+        {b"/sys/fs/cgroup/memory/slurm/job_17/memory.oom_control":
+         b"oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"}, 1),
+    (b"4:memory:/x\n", {b"/sys/fs/cgroup/memory/x/memory.oom_control": b"under_oom 0\n"}, 0),
+    (b"0::/x\n", {b"/sys/fs/cgroup/x/memory.events": b""}, 0),
+    (b"0::/nothing\n", {}, 0),
+    (b"\n", {}, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "files", "kills"), CGROUPS)
+def test_kills_for_want_of_memory_are_counted(
+    monkeypatch: pytest.MonkeyPatch, own: bytes, files: dict[bytes, bytes], kills: int
+) -> None:
+    def read(path: bytes) -> bytes:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path]
+
+    files = {**files, b"/proc/self/cgroup": own}
+    monkeypatch.setattr(wrapper, "read", read)
+    assert node.oom_kills() == kills
 
 
 def test_the_code_on_the_node_is_a_copy_that_needs_nothing(

@@ -341,6 +341,24 @@ def test_impossible_jobs_are_rejected(
     assert fake.calls("sbatch") == []
 
 
+def test_a_trial_is_examined_without_a_trace(
+    fake: FakeSlurm, clock: Clock, tmp_path: Path
+) -> None:
+    runner, job = make_runner(clock), make_job(tmp_path)
+    fake.says("sbatch", err="sbatch: Job 62 to start at 2026-11-22T02:53:37 using 1 processors\n")
+    runner.examine(job)
+    assert "--test-only" in fake.calls("sbatch")[0]
+    assert not (tmp_path / "job").exists()
+    for said, kind in (
+        ("allocation failure: Requested node configuration is not available\n", Rejected),
+        ("sbatch: unrecognized option '--foo'\n", Rejected),
+        ("allocation failure: Unable to contact slurm controller\n", Unavailable),
+    ):
+        fake.says("sbatch", err=said, status=1)
+        with pytest.raises(kind):
+            runner.examine(job)
+
+
 def test_without_sbatch_nothing_was_asked(
     clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -694,7 +712,7 @@ def test_what_the_document_shows_loads_and_is_planned(
     commands = re.search(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
     assert commands is not None
     verbs = [line.split()[1] for line in commands[1].splitlines()]
-    assert verbs == ["doctor", "plan", "run"]
+    assert verbs == ["doctor", "validate", "plan", "run"]
     done = CliRunner().invoke(cli, ["plan", "experiment.yaml"])
     assert done.exit_code == 0, done.output
     assert "--partition=gpu" in done.output

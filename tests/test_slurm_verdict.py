@@ -6,9 +6,10 @@ import pytest
 
 from runners.base import JobReport, JobState
 from runners.folder import Claim, Record
+from runners.slurm.evidence import Files, Word
 from runners.slurm.note import Given, Note, Seen
 from runners.slurm.queue import ENDED, WAITING, Line
-from runners.slurm.verdict import ABSENT, REQUEUED, Files, Verdict, Word, judge
+from runners.slurm.verdict import ABSENT, REQUEUED, Verdict, judge
 
 NOTE = Note(job="job", given=(Given(name="job-s1", at=100.0),))
 RESUME = NOTE.model_copy(update={"resume": True})
@@ -17,6 +18,7 @@ FENCE = Claim(job="job", void=JobState.CANCELLED)
 OK = Record(rc=0, signal=0, ended_at=190.0, ended_by="itself")
 FAIL = OK.model_copy(update={"rc": 3})
 KILLED = OK.model_copy(update={"signal": 9})
+NO_MEMORY = FAIL.model_copy(update={"oom": True})
 TOLD = OK.model_copy(update={"signal": 15, "ended_by": "interrupt"})
 CANCELLED = TOLD.model_copy(update={"ended_by": "cancel"})
 
@@ -76,6 +78,13 @@ def test_a_record_of_a_signal_waits_for_slurm_s_word(record: Record) -> None:
     given = files(claim=CLAIM, record=record)
     assert state(judge(given, Word())) is None
     assert state(judge(given, word(line("COMPLETING")))) == "RUNNING"
+
+
+def test_a_record_that_knows_of_a_kill_for_memory_needs_no_word_of_slurm_s() -> None:
+    for rc, signal in ((1, 0), (137, 0), (0, 9)):
+        record = NO_MEMORY.model_copy(update={"rc": rc, "signal": signal})
+        verdict = judge(files(claim=CLAIM, record=record), Word())
+        assert (state(verdict), report(verdict).reason) == ("FAILED", "OOM")
 
 
 def test_a_claim_of_another_job_is_no_claim_of_ours() -> None:

@@ -6,7 +6,7 @@ from runners.base import Rejected, Unavailable
 from runners.slurm.call import RETRIES, Answer
 
 _ID = re.compile(r"(\d+)(;[\w.-]+)?")
-_REFUSED = re.compile(r"Batch job submission failed: (.*)")
+_REFUSED = re.compile(r"(?:Batch job submission failed|allocation failure): (.*)")
 _BAD_USE = re.compile(
     r"unrecognized option|option .*(requires|doesn't allow)|ambiguous|invalid|not a valid"
     r"|This does not look like a batch script|mutually exclusive|Unable to open file",

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from runners.folder import Claim
 from runners.slurm.cluster import Cluster
+from runners.slurm.evidence import Files, Word, doubted
 from runners.slurm.note import Given, Note, Seat, Seen
 from runners.slurm.options import SlurmOptions
 from runners.slurm.queue import Key, Line, Snapshot
-from runners.slurm.verdict import Files, Verdict, Word, doubted, judge
+from runners.slurm.verdict import Verdict, judge
 
 
 @dataclass(slots=True)

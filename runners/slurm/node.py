@@ -112,6 +112,40 @@ def take(order: "wrapper.Order", head: bytes, *, resume: bool) -> bool:
     return True
 
 
+def oom_kills() -> int:
+    """Return how many processes of our cgroup the kernel has killed for want of memory.
+
+    Slurm ends no job for that, and says OUT_OF_MEMORY when all is over: too late for the record.
+    """
+    kills = 0
+    for row in wrapper.read(b"/proc/self/cgroup").split(b"\n"):
+        _, _, rest = row.partition(b":")
+        controllers, _, path = rest.partition(b":")
+        if rest and not controllers:
+            file = b"/sys/fs/cgroup" + path + b"/memory.events"
+        elif b"memory" in controllers.split(b","):
+            file = b"/sys/fs/cgroup/memory" + path + b"/memory.oom_control"
+        else:
+            continue
+        try:
+            words = wrapper.read(file).split()
+        except OSError:
+            continue  # this kernel does not tell
+        if b"oom_kill" in words[:-1]:
+            kills += int(words[words.index(b"oom_kill") + 1])
+    return kills
+
+
+def carry_out(order: "wrapper.Order", head: bytes) -> int:
+    """Run the command and record its end; return a shell's status of it."""
+    before = oom_kills()
+    status, outcome = wrapper.run(order)
+    if status and oom_kills() > before:
+        outcome += b', "oom": true'
+    wrapper.record(order, head, outcome)
+    return status
+
+
 def order_of(here: bytes) -> "tuple[wrapper.Order, bool]":
     """Return the order of this element of the array, and whether it may run again."""
     mode, *places = whole(here + b"/tasks").split(b"\0")
@@ -134,7 +168,7 @@ def main(argv: "list[str]") -> None:
         line = bytes(c if c >= 32 else 32 for c in line)[:150]
         wrapper.record(order, head, wrapper.failure(status, line, b"setup"))
     else:
-        status = wrapper.carry_out(order, head)
+        status = carry_out(order, head)
     posix._exit(status)
 
 

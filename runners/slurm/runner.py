@@ -235,6 +235,13 @@ class SlurmRunner(Runner):
         now = self._clock()
         self._memory.acts |= {(verb, note.job): now for note in notes}
 
+    def examine(self, job: Job) -> None:
+        """Ask sbatch, with --test-only, whether the cluster would ever run ``job``."""
+        wrong = fault(job) or script.fault(job)
+        if wrong is not None:
+            raise Rejected(f"job {job.name!r} is impossible: {wrong}")
+        self._submission.examine(job)
+
     def check(self) -> Sequence[tuple[bool, str]]:
         """Ask the cluster for what this runner needs of it."""
         return findings(self._cluster, self._options)

@@ -10,6 +10,7 @@ from runners.base import STDERR, STDOUT, Job, Rejected, RunnerError, Task, Unava
 from runners.folder import Folder, write_aside
 from runners.order import Limits, encode
 from runners.slurm import answers, node, script
+from runners.slurm.call import Answer
 from runners.slurm.cluster import Cluster
 from runners.slurm.note import Given, Note, Seat
 from runners.slurm.options import SlurmOptions
@@ -103,13 +104,24 @@ class Submission:
         return answer
 
     def _sbatch(self, jobs: Sequence[Job], name: str) -> str | RunnerError:
-        argv = script.argv(jobs, name, self.options)
-        text = script.text(script.folder_of(jobs[0], name), self.options)
-        login = self.options.environment == "login"
         try:
-            return answers.read(self.cluster.call(argv, text=text, login=login))
+            return answers.read(self._call(jobs, name))
         except Unavailable as error:  # there is no sbatch: nothing was asked
             return answers.Full(str(error))
+
+    def _call(self, jobs: Sequence[Job], name: str, *more: str) -> Answer:
+        first, *rest = script.argv(jobs, name, self.options)
+        text = script.text(script.folder_of(jobs[0], name), self.options)
+        login = self.options.environment == "login"
+        return self.cluster.call([first, *more, *rest], text=text, login=login)
+
+    def examine(self, job: Job) -> None:
+        """Ask whether Slurm would take ``job``, now and for ever. Raises as submitting does."""
+        answer = self._call([job], script.array_name(job, 1), "--test-only")
+        if answer.status == 0:
+            return
+        refusal = answers.read(answer)
+        raise refusal if isinstance(refusal, RunnerError) else Unavailable(answer.sentence)
 
     def _prepare(self, jobs: Sequence[Job]) -> str:
         """Make all folders ready, and note in each where it will be found; return the name."""

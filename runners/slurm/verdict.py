@@ -5,61 +5,20 @@ two answers of squeue: a state may be on its way to another (a requeue), and a f
 way to us (a shared disk). Silence is never an end.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from runners.base import JobReport, JobState
 from runners.folder import Claim, Record, ended
-from runners.slurm import words
-from runners.slurm.note import Note, Seen
+from runners.slurm import ends, words
+from runners.slurm.evidence import Files, Word
+from runners.slurm.note import Seen
 from runners.slurm.queue import WAITING, Line
-from runners.wrapper import NOT_OURS
 
 ABSENT = "ABSENT"
 REQUEUED = "REQUEUED"
 _SKEW = 3600.0
 """No clocks differ by so many seconds, unless one has been set."""
-_NO_OUTPUT = 53
-"""The signal that Slurm reports of a job whose output files could not be opened."""
-_MEMORY = re.compile(r"slurmstepd.*(exceeded .*memory limit|oom[-_ ]kill)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """What the task's folder says."""
-
-    job: str
-    job_id: str | None
-    """As Slurm gave it; ``None`` where it is not certain that the job was ever submitted."""
-    claim: Claim | None = None
-    is_news: bool = False
-    """Whether nobody has been told of the claim yet."""
-    record: Record | None = None
-    note: Note | None = None
-    seen: Seen | None = None
-    is_held: Callable[[], bool] = lambda: False
-    """Whether somebody has its lock: then it runs. A free lock says nothing on a shared disk."""
-    complaint: Callable[[], str] = lambda: ""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """What Slurm says of the task."""
-
-    taken: float | None = None
-    """When the queue was asked; ``None`` where it has said nothing that counts."""
-    line: Line | None = None
-    """Of squeue; ``None``: the queue has no such job."""
-    others: tuple[Line, ...] = ()
-    """Live Slurm jobs of the same task that came of an earlier try."""
-    has_siblings: bool = False
-    """Whether squeue knows other elements of the same array."""
-    account: Line | None = None
-    """Of sacct, about a job that has left the queue."""
-    is_accounted: bool = True
-    """Whether sacct has been asked of it in vain, or there is none."""
-    lost_after: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +32,6 @@ class Verdict:
     """First make sure that it never starts; where that fails, nothing is known."""
     drop: tuple[Line, ...] = ()
     """Slurm jobs that are not needed any more."""
-
-
-def doubted(word: Word) -> Word:
-    """Return what a Slurm that has lost its memory says, without what it may have made up."""
-    line, account = word.line, word.account
-    if line is not None and line.state == "CANCELLED":
-        line = replace(line, state=words.CONFUSED)
-    if account is not None and account.state == "CANCELLED":
-        account = replace(account, state=words.CONFUSED)
-    return replace(word, line=line, account=account, has_siblings=False)
 
 
 def judge(files: Files, word: Word) -> Verdict:
@@ -145,7 +94,7 @@ def _no_launch(line: Line) -> Verdict:
 
 def _never_began(files: Files, line: Line) -> Verdict:
     """Slurm's job is over and its command never began; it never will."""
-    state, reason, message, code = _end(files, line)
+    state, reason, message, code = ends.end(files, line)
     node = words.node(line) if reason == "NODE_FAIL" else None
     report = JobReport(state, line.job_id, reason, message, code, False, node=node)
     return Verdict(report, fence=JobState.LOST)
@@ -222,7 +171,7 @@ def _requeued(files: Files, claim: Claim, line: Line, word: Word) -> Verdict:
 
 def _over(files: Files, claim: Claim, line: Line) -> Verdict:
     """Slurm says that it is over; the wrapper could not say how it ended."""
-    state, reason, message, code = _end(files, line)
+    state, reason, message, code = ends.end(files, line)
     report = replace(_final(claim, state, reason, message), exit_code=code)
     if reason == "NODE_FAIL":
         report = replace(report, node=words.node(line) or claim.node or None)
@@ -243,72 +192,19 @@ def _ended(files: Files, claim: Claim, record: Record, word: Word) -> Verdict:
         return Verdict(_begun(claim))
     line = line or word.account
     if line is not None:
-        told = _refined(files, report, line)
+        told = ends.refined(files, report, line)
         return _settled(files, word, line.state, 0.0, lambda: Verdict(told))
     wait = 0.0 if word.is_accounted else word.lost_after
-    return _settled(files, word, ABSENT, wait, lambda: Verdict(_guessed(files, report, record)))
+    return _settled(
+        files, word, ABSENT, wait, lambda: Verdict(ends.guessed(files, report, record))
+    )
 
 
 def _is_clear(record: Record) -> bool:
-    """Whether it ended by itself, without any signal."""
+    """Whether it ended by itself, without any signal, or of one whose cause it knows."""
+    if record.oom:
+        return True
     return record.ended_by != "interrupt" and record.signal == 0 and record.rc < 128
-
-
-def _refined(files: Files, report: JobReport, line: Line) -> JobReport:
-    """Return the report on a task that a signal ended, with the cause that Slurm tells."""
-    found = words.end(line)
-    if found is None:
-        if _MEMORY.search(files.complaint()):
-            return _out_of_memory(report)
-        return report
-    state, reason, message = found
-    node = words.node(line) if reason == "NODE_FAIL" else None
-    return replace(report, state=state, reason=reason, message=message, node=node)
-
-
-def _guessed(files: Files, report: JobReport, record: Record) -> JobReport:
-    """Return the report on a task that a signal ended, of which Slurm says nothing more."""
-    if _MEMORY.search(files.complaint()):
-        return _out_of_memory(report)
-    limit = files.note.limit if files.note is not None else None
-    ran = record.ended_at - (report.started_at or record.ended_at)
-    if limit is not None and record.ended_by == "interrupt" and ran >= limit:
-        message = "it ran into its time limit in Slurm"
-        return replace(report, state=JobState.FAILED, reason="TIMEOUT", message=message)
-    return report
-
-
-def _out_of_memory(report: JobReport) -> JobReport:
-    message = "it used more memory than it asked for"
-    return replace(report, state=JobState.FAILED, reason="OOM", message=message)
-
-
-# -- what an end without a record is
-
-
-def _end(files: Files, line: Line) -> tuple[JobState, str | None, str, int | None]:
-    """Return state, reason, sentence and exit status of a Slurm job that is over."""
-    found = words.end(line)
-    code = -line.signal if line.signal else line.status
-    if found is not None:
-        return *found, None
-    if line.state == "COMPLETED":
-        message = "Slurm says COMPLETED, but the task's folder has no record of its end"
-        return JobState.LOST, "LOST", message, None
-    if line.signal == _NO_OUTPUT:
-        message = f"{line.nodes or 'its node'} could not write to the task's folder: is it shared?"
-        return JobState.INTERRUPTED, "NODE_FAIL", message, None
-    if _MEMORY.search(files.complaint()):
-        return JobState.FAILED, "OOM", "it used more memory than it asked for", code
-    how = f"signal {line.signal}" if line.signal else f"exit status {line.status}"
-    if files.claim is None:
-        message = f"its job script ended with {how} before the command began; see stderr.log"
-        return JobState.FAILED, "SIGNAL" if line.signal else "EXIT_CODE", message, code
-    if line.status == NOT_OURS:
-        message = "Slurm started it a second time, and on_requeue is fail"
-        return JobState.INTERRUPTED, "PREEMPTED", message, None
-    message = f"its wrapper ended with {how}, so how the command ended is unknown"
-    return JobState.LOST, "LOST", message, None
 
 
 # -- parts
