@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
@@ -42,7 +45,7 @@ def verb(bed: Bed, *words: str) -> str:
     done = subprocess.run(
         [SCHEDD, *words], cwd=bed.folder, env=bed.env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -109,6 +112,7 @@ def test_cancelled_from_outside(cluster, place):
     assert bed.trials()[0][2] == "CANCELLED"
 
 
+@pytest.mark.slurm_faults
 def test_abandoned_by_a_person_ends_exactly_our_job(cluster, place):
     bed = Bed(place / "e", experiment("[ {trial_index} != 0 ] || exec sleep 900"), cluster)
     (place / "theirs.sh").write_text("#!/bin/sh\nsleep 900\n")
@@ -122,6 +126,7 @@ def test_abandoned_by_a_person_ends_exactly_our_job(cluster, place):
     assert cluster.run("squeue", "-h", "-j", theirs, "-o", "%T") == "RUNNING"
 
 
+@pytest.mark.slurm_faults
 def test_a_trial_that_fails(cluster, place):
     bed = Bed(place / "e", experiment("[ {trial_index} != 1 ] || exit 3"), cluster)
     bed.finish("run")
@@ -131,7 +136,10 @@ def test_a_trial_that_fails(cluster, place):
     assert trial["exit_code"] == 3
 
 
-@pytest.mark.parametrize("policy", ["resume", "fail"])
+LONG = pytest.mark.slurm_faults
+
+
+@pytest.mark.parametrize("policy", ["resume", pytest.param("fail", marks=LONG)])
 def test_requeued(cluster, place, policy):
     script = "[ {trial_index} != 0 ] || [ -e {trial_dir}/go ] || exec sleep 900"
     changes = {"slurm": {"requeue": True, "on_requeue": policy}}
@@ -196,6 +204,7 @@ def test_batch_trials_are_arrays(cluster, place):
     assert bed.commands.counted()["sbatch"] <= 3
 
 
+@pytest.mark.slurm_faults
 def test_the_commands_behind_a_prefix(cluster, place):
     """As from outside the cluster: schedd's own environment knows no Slurm at all."""
     gate = place / "gate"
@@ -213,6 +222,7 @@ exec "$@"
     assert set((place / "through").read_text().split()) >= {"sbatch", "squeue"}
 
 
+@pytest.mark.slurm_faults
 def test_a_folder_with_a_difficult_name(cluster, place):
     """Slurm gives a meaning to %j in a path, a shell to the rest."""
     script = "echo out; echo err >&2; echo $STRANGE > {trial_index}.said"
@@ -227,6 +237,7 @@ def test_a_folder_with_a_difficult_name(cluster, place):
     assert len(logs) == 12
 
 
+@pytest.mark.slurm_faults
 def test_somebody_submits_our_script_again(cluster, place):
     """Another Slurm job with the name and script of ours: it must find nothing left to do."""
     bed = Bed(place / "e", experiment("sleep 4", trials=2), cluster)
@@ -250,3 +261,44 @@ def test_a_job_that_slurm_refuses(cluster, place):
 
 
 STATUS = "SELECT status FROM experiment"
+
+
+def test_doctor_says_what_will_work(cluster, place):
+    bed = Bed(place / "e", experiment(), cluster)
+    said = verb(bed, "doctor", "e.yaml")
+    assert "22.05" in said, said
+    for word in ("sbatch", "accounting", "MinJobAge"):
+        assert word in said, said
+
+
+@pytest.mark.slurm_faults
+def test_one_daemon_asks_once_for_all_its_experiments(cluster, place):
+    """Four experiments, polled every fifth of a second; squeue once a second for all of them."""
+    changes = {"slurm": {"poll_floor": 1}}
+    beds = [
+        Bed(place / name, experiment("sleep 3", trials=6, runner=changes, name=name), cluster)
+        for name in ("a", "b", "c", "d")
+    ]
+    store = f"sqlite:///{place}/all.db"
+    for bed in beds:
+        verb(bed, "submit", "e.yaml", "--storage", store)
+    words = [SCHEDD, "daemon", "--storage", store]
+    first = beds[0]
+    with subprocess.Popen(
+        words, cwd=first.folder, env=first.env, stderr=subprocess.DEVNULL
+    ) as daemon:
+        await_that(lambda: all(len(bed.ran()) == 6 for bed in beds), seconds=120)
+        await_that(lambda: ends(store) == {("COMPLETED",)}, seconds=60)
+        daemon.send_signal(signal.SIGTERM)
+        daemon.communicate(timeout=60)
+    assert [set(bed.ran().values()) for bed in beds] == [{1}] * 4
+    calls = first.commands.calls()
+    asked = [call.at for call in calls if call.command == "squeue"]
+    gaps = [after - before for before, after in pairwise(asked)]
+    print(f"\n24 trials of 4 experiments: {dict(first.commands.counted())}")
+    assert min(gaps) > 0.9, gaps
+
+
+def ends(store: str) -> set[tuple[str]]:
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as connection:
+        return set(connection.execute("SELECT status FROM experiment"))

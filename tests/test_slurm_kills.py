@@ -21,6 +21,7 @@ from sweep.points import Point, kill_at, points, traced, why_not
 
 __all__ = ["cluster", "place"]
 traceable = pytest.mark.skipif(bool(why_not()), reason=why_not())
+LONG = pytest.mark.slurm_faults
 AT_ONCE = 4
 """Runs at the same time; most of each is waiting."""
 
@@ -38,13 +39,12 @@ def killed(bed: Bed, number: int = 1) -> None:
 @pytest.mark.parametrize(
     ("command", "when", "script"),
     [
-        ("sbatch", BEFORE, KILL_SCHEDD + "; exit 1"),
-        ("sbatch", BEFORE, KILL_SCHEDD),
-        ("sbatch", BEFORE, KILL_SCHEDD + "; sleep 6"),
-        ("sbatch", AFTER, KILL_SCHEDD),
-        ("squeue", BEFORE, KILL_SCHEDD),
+        pytest.param("sbatch", BEFORE, KILL_SCHEDD + "; exit 1", id="before"),
+        pytest.param("sbatch", BEFORE, KILL_SCHEDD, id="during", marks=LONG),
+        pytest.param("sbatch", BEFORE, KILL_SCHEDD + "; sleep 6", id="long-before-it-arrives"),
+        pytest.param("sbatch", AFTER, KILL_SCHEDD, id="after"),
+        pytest.param("squeue", BEFORE, KILL_SCHEDD, id="at-the-first-question", marks=LONG),
     ],
-    ids=["before", "during", "long-before-it-arrives", "after", "at-the-first-question"],
 )
 def test_schedd_killed_around_a_command(cluster, place, command, when, script):
     bed = Bed(place / "e", TEXT, cluster)
@@ -62,6 +62,7 @@ def test_sbatch_killed_after_the_cluster_has_the_job(cluster, place):
     bed.check_end(3)
 
 
+@LONG
 def test_sbatch_answers_with_noise(cluster, place):
     """A banner, a warning and an error code around an id: the id alone is believed, or none."""
     bed = Bed(place / "e", TEXT, cluster)
@@ -140,12 +141,12 @@ class TestEverywhere:
 
     def test_elsewhere(self, cluster, place):
         found = trace(place, cluster)
-        sweep(cluster, place, [[point] for point in found[::8]], share=0.9)
+        sweep(cluster, place, [[point] for point in found[::16]], share=0.9)
 
     def test_twice(self, cluster, place):
         found = submission(place / "log", trace(place, cluster))
         draw = random.Random(5)
-        cases = {(draw.choice(found), draw.choice(found)) for _ in range(80)}
+        cases = {(draw.choice(found), draw.choice(found)) for _ in range(40)}
         sweep(cluster, place, sorted(cases), share=0.5)
 
     def test_sbatch_at_random_moments(self, cluster, place):

@@ -32,11 +32,11 @@ def experiment(
     trials: int = 3,
     at_once: int = 2,
     batch_size: int = 1,
-    **changes: Mapping[str, Any],
+    **changes: Any,
 ) -> str:
     """Return the YAML of an experiment whose trials note that they ran, then run ``script``.
 
-    ``changes`` are sections, laid over those here.
+    ``changes`` are laid over what is here.
     """
     base: dict[str, Any] = {
         "schema": "schedd/v1",
@@ -57,7 +57,7 @@ def experiment(
             "type": "slurm",
             "command": ["sh", "-c", BODY.replace("%s", script)],
             "resources": {"cpus": 1, "memory": "50M"},
-            "slurm": {"poll_floor": 0.2, "lost_after": 2},
+            "slurm": {"poll_floor": 0.2, "lost_after": 2, "term_grace": 1},
         },
     }
     return yaml.safe_dump(_over(base, changes), sort_keys=False)
