@@ -1,11 +1,14 @@
 """From a definition to a stored experiment: new, the same, or with another budget."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from scheduler.model.definition import ExperimentDefinition
-from scheduler.model.redefine import changes
+from scheduler.model.experiment import Ask
+from scheduler.model.redefine import RUNNER, DefinitionChanged, changes, diff
 from scheduler.storage.engine import folder_of
+from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store
 from scheduler.warm_start import gather
 
@@ -18,13 +21,14 @@ def submit(
 ) -> Experiment:
     """Return the stored experiment of this name, made or given its new budget.
 
-    What a new one begins with is read from its sources, and told. Raises
-    :class:`~scheduler.model.redefine.DefinitionChanged` where more than its budget differs, Held
-    where the budget differs and another process drives the experiment, and as
+    What a new one begins with is read from its sources, and told. A new budget of one that
+    another process drives is asked of that process. Raises
+    :class:`~scheduler.model.redefine.DefinitionChanged` where more differs than may, Held where
+    the runner does and another process drives the experiment, and as
     :func:`~scheduler.warm_start.gather` does.
     """
     found = store.find(definition.name) or _made(store, definition, now, tell)
-    _adjust(store, found, definition, now)
+    _adjust(store, found, definition, now, tell)
     stored = store.find(definition.name)
     assert stored is not None
     return stored
@@ -55,11 +59,42 @@ def _made(
     return made
 
 
-def _adjust(store: Store, found: Experiment, definition: ExperimentDefinition, now: float) -> None:
+def _adjust(
+    store: Store,
+    found: Experiment,
+    definition: ExperimentDefinition,
+    now: float,
+    tell: Callable[[str], None],
+) -> None:
+    """Write what changed, or ask whoever drives the experiment to; tell what it is."""
     changed = changes(found.definition, definition)
-    if changed:
+    if not changed:
+        return
+    values = {key: (old, new) for key, old, new in diff(found.definition, definition)}
+    for key in changed:
+        old, new = values[key]
+        tell(f"{key}: {json.dumps(old)} -> {json.dumps(new)}")
+    another = any(key.split(".")[0] == RUNNER for key in changed)
+    try:
         lease = store.acquire(found, now)
-        try:
-            store.redefine(lease, definition, now, f"changed: {', '.join(changed)}")
-        finally:
-            lease.release()
+    except Held:
+        if another:
+            raise
+        store.command(found.id, Ask("set", payload={k: values[k][1] for k in changed}), now)
+        return
+    try:
+        if another:
+            _check_nothing_pends(store, found)
+        store.redefine(lease, definition, now, f"changed: {', '.join(changed)}")
+    finally:
+        lease.release()
+
+
+def _check_nothing_pends(store: Store, found: Experiment) -> None:
+    """Raise DefinitionChanged where jobs of the old runner would be forgotten."""
+    pending = store.peek(found).pending
+    if pending:
+        raise DefinitionChanged(
+            f"{found.definition.name} cannot have another runner while {pending} of its trials "
+            "are pending; schedd pause it, and let them end"
+        )

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from scheduler.model.definition import ExperimentDefinition
-from scheduler.model.experiment import ExperimentStatus
+from scheduler.model.experiment import Changes, ExperimentStatus
 from scheduler.model.redefine import DefinitionChanged, differences
+from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Store
 from scheduler.submit import submit
@@ -47,13 +48,42 @@ def test_a_greater_budget_is_taken_and_lets_it_go_on(store):
     assert raised.status is ExperimentStatus.RUNNING
 
 
-def test_a_budget_does_not_change_under_a_driver(store):
+def test_a_budget_is_asked_of_whoever_drives(store):
     experiment = submit(store, definition(), 1.0)
     lease = store.acquire(experiment, 1.0)
-    with pytest.raises(Held, match="e is driven by process"):
-        submit(store, definition(trials={"total_trials": 500}), 2.0)
+    told = []
+    submit(store, definition(trials={"total_trials": 500, "ttl": "1h"}), 2.0, told.append)
     lease.release()
-    assert submit(store, definition(), 3.0).definition == experiment.definition
+    (command,) = store.commands(experiment.id)
+    wanted = {"trials.total_trials": 500, "trials.ttl": 3600.0}
+    assert (command.verb, command.payload) == ("set", wanted)
+    assert told == ["trials.total_trials: 100 -> 500", "trials.ttl: null -> 3600.0"]
+
+
+def test_a_file_may_forbid_any_change(store):
+    submit(store, definition(), 1.0)
+    rule = {"config_change": "reject"}
+    assert submit(store, definition(on_resume=rule), 2.0)
+    with pytest.raises(DefinitionChanged, match=r"another trials.ttl, and on_resume says"):
+        submit(store, definition(on_resume=rule, trials={"ttl": 5}), 2.0)
+
+
+def test_a_file_may_allow_another_runner_while_no_job_is_pending(store):
+    experiment = submit(store, definition(), 1.0)
+    rule = {"config_change": "allow"}
+    runner = {"command": ["false"]}
+    assert submit(store, definition(on_resume=rule, runner=runner), 2.0).definition.runner.command
+    lease = store.acquire(experiment, 1.0)
+    with pytest.raises(Held, match="e is driven by process"):
+        submit(store, definition(on_resume=rule), 2.0)
+    staged = Trial(0, (Arm("0_0", {"x": 0.5}),), TrialStatus.STAGED)
+    store.commit(lease, store.peek(experiment), Changes(trials=(staged,)), "")
+    lease.release()
+    with pytest.raises(DefinitionChanged, match="while 1 of its trials are pending"):
+        submit(store, definition(on_resume=rule), 2.0)
+    changed = [{"name": "x", "type": "range", "bounds": [0, 2]}]
+    with pytest.raises(DefinitionChanged, match="has another parameters"):
+        submit(store, definition(on_resume=rule, parameters=changed), 2.0)
 
 
 def test_another_search_space_needs_another_name(store):

@@ -130,7 +130,6 @@ NOT_YET = frozenset(
         "early_stopping",
         "logs",
         "notifications",
-        "on_resume",
         "stopping_criteria.max_cost",
         "runner.shell",
         "schedule",

@@ -138,6 +138,13 @@ class Polling(Model):
     interval: Duration = Field(default=10.0, gt=0)
 
 
+class OnResume(Model):
+    """What a file may have changed when its experiment goes on."""
+
+    config_change: Literal["reject", "budget_only", "allow"] = "budget_only"
+    """Nothing; its budget; or its runner too, while no job is pending."""
+
+
 class ExperimentDefinition(Model):
     """Everything about an experiment that does not change while it runs."""
 
@@ -162,6 +169,7 @@ class ExperimentDefinition(Model):
     failures: Failures = Failures()
     runner: RunnerSpec
     polling: Polling = Polling()
+    on_resume: OnResume = OnResume()
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,9 @@ from scheduler.model.definition import ExperimentDefinition
 
 MAY_CHANGE = ("trials", "stopping_criteria", "failures", "missing_metrics", "polling")
 """What a later run of the same experiment, or ``schedd set``, may set anew."""
-IGNORED = ("description", "tags", "storage")
+RUNNER = "runner"
+"""What a later run may set anew besides, where ``on_resume`` allows it and no job is pending."""
+IGNORED = ("description", "tags", "storage", "on_resume")
 """What may change besides, and makes no difference to anything that runs."""
 FIXED = ("trials.batch_size", "trials.replicates")
 """What may not, within these: trials that wait have their arms already."""
@@ -28,16 +30,24 @@ def diff(
     before: ExperimentDefinition, after: ExperimentDefinition
 ) -> list[tuple[str, object, object]]:
     """Return (dotted key, old value, new value) of what differs, in order; None: not there."""
-    return _differing(before.model_dump(by_alias=True), after.model_dump(by_alias=True), "")
+    old, new = (each.model_dump(by_alias=True, mode="json") for each in (before, after))
+    return _differing(old, new, "")
 
 
 def changes(before: ExperimentDefinition, after: ExperimentDefinition) -> list[str]:
     """Return the dotted keys that are set anew.
 
-    Raises :class:`DefinitionChanged` where one of them cannot change.
+    Raises :class:`DefinitionChanged` where one of them cannot change, by ``after.on_resume``.
     """
     changed = [key for key in differences(before, after) if key.split(".")[0] not in IGNORED]
-    fixed = [key for key in changed if key.split(".")[0] not in MAY_CHANGE or key in FIXED]
+    rule = after.on_resume.config_change
+    if changed and rule == "reject":
+        raise DefinitionChanged(
+            f"the stored experiment {after.name!r} has another {', '.join(changed)}, and "
+            "on_resume says config_change: reject"
+        )
+    allowed = (*MAY_CHANGE, RUNNER) if rule == "allow" else MAY_CHANGE
+    fixed = [key for key in changed if key.split(".")[0] not in allowed or key in FIXED]
     if fixed:
         raise DefinitionChanged(
             f"the stored experiment {after.name!r} has another {', '.join(fixed)}; "
