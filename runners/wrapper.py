@@ -46,7 +46,7 @@ class Order:
         self.env = {key: value for key, _, value in pairs}
 
 
-def read(path: bytes | str) -> bytes:
+def read(path: "bytes | str") -> bytes:
     """Return the start of a small file of the kernel's."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -97,7 +97,7 @@ def claim(place: bytes, data: bytes) -> bool:
     return True
 
 
-def stat_fields(pid: bytes | str) -> list[bytes]:
+def stat_fields(pid: "bytes | str") -> list[bytes]:
     """Return /proc/<pid>/stat from the state on: [0] state, [2] group, [3] session, [19] start."""
     path = b"/proc/%s/stat" % (pid if isinstance(pid, bytes) else pid.encode())
     return read(path).rpartition(b")")[2].split()

@@ -1,5 +1,6 @@
 """What runs on a node, run here: the job script that sbatch was given, started as Slurm does."""
 
+import ast
 import fcntl
 import json
 import os
@@ -7,9 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from slurm_fakes import Clock, FakeSlurm, make_job, make_runner, path_with, ref, seat_of, task
+from slurm_fakes import Clock, FakeSlurm, make_job, make_runner, path_with, ref, row, seat_of, task
 
 from runners import wrapper
 from runners.base import Job, JobState
@@ -155,6 +157,42 @@ def test_a_killed_wrapper_s_command_is_resumed_when_nobody_has_its_lock(
         os.kill(pid, signal.SIGKILL)
     end(process)
     assert run(fake, restart=1)[0] == 0
+
+
+def test_what_was_to_be_cancelled_is_not_resumed(fake: FakeSlurm, tmp_path: Path) -> None:
+    runner, job = node_runner(requeue=True, on_requeue="resume"), shell(tmp_path, UP)
+    runner.submit([job])
+    process = start(fake)
+    ready(process)
+    os.killpg(process.pid, signal.SIGTERM)
+    end(process)
+    fake.queue(row("17", "PENDING", "job-s1", "BeginTime"))
+    runner.cancel([ref(job, "17")])
+    assert fake.calls("scancel") == [["17"]]
+    assert run(fake, restart=1) == (NOT_OURS, "")
+
+
+def test_somebody_who_looks_at_the_lock_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    order = SimpleNamespace(place=os.fsencode(tmp_path), lock_fd=-1)
+    with open(path, "w+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        monkeypatch.setattr(node.time, "sleep", lambda _: fcntl.flock(lock, fcntl.LOCK_UN))
+        assert node.lock(order) is True
+    os.close(order.lock_fd)
+
+
+@pytest.mark.parametrize("module", [node, wrapper])
+def test_an_older_python_of_a_node_can_read_it(module: ModuleType) -> None:
+    tree = ast.parse(Path(str(module.__file__)).read_text(), feature_version=(3, 9))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    notes = [one.annotation for f in functions for one in f.args.args] + [
+        f.returns for f in functions
+    ]
+    unions = [part for note in notes if note for part in ast.walk(note)]
+    assert not [part for part in unions if isinstance(part, ast.BitOr)]
 
 
 def test_where_somebody_has_the_lock_nothing_starts(fake: FakeSlurm, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from runners.base import JobState, Unavailable
 from runners.slurm.cluster import AT_ONCE, Cluster
+from runners.slurm.evidence import is_clear
 from runners.slurm.note import Note, Seat
 from runners.slurm.queue import Line, Snapshot
 
@@ -45,7 +46,8 @@ def stop(seat: Seat) -> Note | None:
     if claim is None and seat.exists() and not seat.fence(JobState.CANCELLED):
         claim = seat.claim()
     if claim is not None and claim.void is None:
-        if claim.job != seat.job or seat.record() is not None:
+        record = seat.record()
+        if claim.job != seat.job or (record is not None and is_clear(record)):
             return None
         seat.ask_to_end()
     return note

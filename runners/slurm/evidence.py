@@ -54,3 +54,10 @@ def doubted(word: Word) -> Word:
     if account is not None and account.state == "CANCELLED":
         account = replace(account, state=words.CONFUSED)
     return replace(word, line=line, account=account, has_siblings=False)
+
+
+def is_clear(record: Record) -> bool:
+    """Whether it ended by itself, without any signal, or of one whose cause it knows."""
+    if record.oom:
+        return True
+    return record.ended_by != "interrupt" and record.signal == 0 and record.rc < 128

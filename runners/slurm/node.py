@@ -8,6 +8,7 @@ and it must run on any Python from 3.9 on.
 import fcntl
 import posix
 import sys
+import time
 
 if __name__ != "__main__":
     from runners import wrapper
@@ -16,6 +17,10 @@ else:
 
 RESUME = b"resume"
 """In the file of a submission: a requeued task may run again."""
+
+
+TRIES = 5
+"""To take a lock, a moment apart."""
 
 
 def whole(path: bytes) -> bytes:
@@ -58,12 +63,19 @@ def open_lock(place: bytes) -> int:
 
 
 def lock(order: "wrapper.Order") -> "bool | None":
-    """Take the task's lock; ``None`` where the shared disk knows no locks."""
+    """Take the task's lock; ``None`` where the shared disk knows no locks.
+
+    Somebody who only looks at it has it for a moment, so one refusal is none.
+    """
     order.lock_fd = open_lock(order.place)
     try:
-        return wrapper.lock_is_free(order.lock_fd)
+        for _ in range(TRIES):
+            if wrapper.lock_is_free(order.lock_fd):
+                return True
+            time.sleep(0.2)
     except OSError:
         return None
+    return False
 
 
 def field(claim: bytes, name: bytes) -> bytes:
@@ -78,6 +90,8 @@ def may_resume(order: "wrapper.Order", head: bytes) -> bool:
     The lock is ours, so nothing of that start is alive.
     """
     old = wrapper.read(order.place + b"/claim")
+    if wrapper.exists(order.place + b"/cancel"):
+        return False
     same = [field(old, name) == field(head, name) != b"" for name in (b"job", b"batch_id")]
     earlier = int(field(old, b"restart") or 0) < int(field(head, b"restart"))
     if not (all(same) and earlier):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from runners.base import JobReport, JobState
 from runners.folder import Claim, Record, ended
 from runners.slurm import ends, words
-from runners.slurm.evidence import Files, Word
+from runners.slurm.evidence import Files, Word, is_clear
 from runners.slurm.note import Seen
 from runners.slurm.queue import WAITING, Line
 
@@ -182,7 +182,7 @@ def _ended(files: Files, claim: Claim, record: Record, word: Word) -> Verdict:
     """It has ended. Where a signal may have ended it, Slurm may know why."""
     report, line = ended(claim, record), word.line
     requeued = line is not None and line.state in WAITING
-    if record.ended_by == "cancel" or _is_clear(record):
+    if record.ended_by == "cancel" or is_clear(record):
         return Verdict(report, drop=(line,) if line is not None and requeued else ())
     if word.taken is None:
         return Verdict()
@@ -198,13 +198,6 @@ def _ended(files: Files, claim: Claim, record: Record, word: Word) -> Verdict:
     return _settled(
         files, word, ABSENT, wait, lambda: Verdict(ends.guessed(files, report, record))
     )
-
-
-def _is_clear(record: Record) -> bool:
-    """Whether it ended by itself, without any signal, or of one whose cause it knows."""
-    if record.oom:
-        return True
-    return record.ended_by != "interrupt" and record.signal == 0 and record.rc < 128
 
 
 # -- parts
