@@ -10,6 +10,7 @@ import os
 import select as polling
 import shutil
 import subprocess
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -61,6 +62,7 @@ class Postgres(Database):
         self.url = url
         logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it raises what it would log
         self.engine = create_engine(url, connect_args=_arguments(url), max_overflow=-1)
+        weakref.finalize(self, self.engine.dispose)
         event.listen(self.engine, "checkout", _on_checkout)
         self.writer = self.engine
         self.reader = self.engine.execution_options(
