@@ -1,14 +1,18 @@
 """PostgreSQL: what is asked of it, how its errors are told, and connections that break."""
 
+import json
 import threading
+from signal import SIGCONT, SIGSTOP
 
 import psycopg
 import pytest
+from cli_bench import TRIAL, finished, process, schedd, written
 from places import postgres_url, server
 from services.proxy import Proxy
 from simulation.bench import Bench
 from simulation.stores import commit, definition, in_database, trial
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from scheduler.model.experiment import Changes
 from scheduler.model.trial import TrialStatus
@@ -16,7 +20,7 @@ from scheduler.storage import engine, schema
 from scheduler.storage.errors import NoDatabase, StorageBusy, StorageError
 from scheduler.storage.store import Store
 
-__all__ = ["postgres_url"]
+__all__ = ["finished", "postgres_url", "schedd"]
 
 
 @pytest.fixture
@@ -170,6 +174,40 @@ def test_many_that_make_the_schema_at_once_make_it_once():
     server().drop(name)
 
 
+def test_a_server_that_says_nothing_is_not_waited_for_longer_than_allowed(postgres_url):
+    server().signal(SIGSTOP)
+    try:
+        assert "timeout" in refusal(f"{postgres_url}?connect_timeout=2")
+    finally:
+        server().signal(SIGCONT)
+
+
+PASSING = ("DeadlockDetected", "SerializationFailure", "QueryCanceled", "LockNotAvailable")
+GONE = ("AdminShutdown", "CannotConnectNow", "TooManyConnections", "DiskFull", "InterfaceError")
+
+
+@pytest.mark.parametrize("kind", PASSING + GONE)
+def test_what_passes_is_waited_for(kind, driven):
+    error = DBAPIError("SELECT", {}, getattr(psycopg.errors, kind)("so it is\n"))
+    told = driven.store.database.sentence(error)
+    assert isinstance(told, StorageBusy)
+    assert str(told).endswith(": so it is")
+
+
+@pytest.mark.parametrize("kind", ["UndefinedTable", "UniqueViolation", "NumericValueOutOfRange"])
+def test_what_is_a_bug_stays_one(kind, driven):
+    error = DBAPIError("SELECT", {}, getattr(psycopg.errors, kind)("it is"))
+    assert driven.store.database.sentence(error) is None
+
+
+def test_a_damaged_database_is_no_passing_trouble(driven):
+    told = driven.store.database.sentence(
+        DBAPIError("SELECT", {}, psycopg.errors.DataCorrupted("bad page"))
+    )
+    assert type(told) is StorageError
+    assert "cannot be read: bad page" in str(told)
+
+
 # -- others at work
 
 
@@ -280,3 +318,23 @@ def test_a_definition_in_the_database_has_no_password(postgres_url, tmp_path):
     rows = server().ask("SELECT definition FROM experiment", name_of(postgres_url))
     assert "hush" not in str(rows)
     assert "postgres:***@" in str(rows)
+
+
+# -- the verbs
+
+READING = ("status", "trials", "trial 1", "events", "best --observed", "logs 1", "diff e.yaml")
+
+
+def test_the_verbs_say_the_same_of_both(schedd, finished, postgres_url, tmp_path, monkeypatch):
+    folder = written(tmp_path, TRIAL)
+    on_sqlite = {verb: schedd(*verb.split()) for verb in READING}
+    arms = json.loads(schedd("trials", "--json")[1])
+    monkeypatch.setenv("SCHEDD_STORAGE", postgres_url)
+    assert process(folder, "run", "e.yaml").returncode == 0
+    monkeypatch.chdir(folder)
+    for verb, (status, out, _) in on_sqlite.items():
+        found = schedd(*verb.split())
+        assert (found[0], bool(found[1])) == (status, bool(out)), (verb, found)
+    again = json.loads(schedd("trials", "--json")[1])
+    what = ("index", "status", "reason", "arms", "generator", "attempt")
+    assert [{k: t[k] for k in what} for t in again] == [{k: t[k] for k in what} for t in arms]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
-from signal import SIGINT, SIGKILL, SIGQUIT, Signals
+from signal import SIGQUIT, Signals
 
 import psycopg
 from services.ports import Ports
@@ -108,11 +108,16 @@ class Server:
         return True
 
     def stop(self, number: Signals = IMMEDIATE) -> None:
-        """End it: at once, or by SIGINT when all sessions are closed."""
+        """End it: at once, unless told otherwise."""
         assert self._service is not None
         self._service.end(number)
         self._service.close()
         self._service = None
+
+    def signal(self, number: Signals) -> None:
+        """Signal it, not the processes of its sessions."""
+        assert self._service is not None
+        self._service.signal(number)
 
     def close(self) -> None:
         """End all of it and remove its folder."""
@@ -146,9 +151,6 @@ class Server:
     def drop(self, name: str) -> None:
         """Remove a database and whoever is connected to it."""
         self.ask(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-__all__ = ["IMMEDIATE", "SIGINT", "SIGKILL", "Server", "postgres", "why_not"]
 
 
 @contextmanager
