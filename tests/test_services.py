@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from services import debian
 from services.ports import Ports
 from services.service import NotReady, Service
 from services.slurm import Slurm, slurm, why_not
@@ -105,6 +106,23 @@ def test_a_daemon_that_ends_at_once_is_told_with_its_last_words(folder):
     with pytest.raises(NotReady, match="unlucky did not become ready: no luck"):
         service.await_ready(lambda: False)
     service.close()
+
+
+def test_an_installation_that_failed_is_not_tried_again_at_once(monkeypatch, tmp_path):
+    tried: list[list[str]] = []
+
+    def fails(names: list[str]) -> str:
+        tried.append(names)
+        return "no network\nat all"
+
+    monkeypatch.setattr(debian, "_install", fails)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for _ in range(3):
+        debian._lacking.cache_clear()
+        assert debian.lacking({"no-such-program": "no-such-package"}) == "no network\nat all"
+    assert tried == [["no-such-package"]]
+    debian._lacking.cache_clear()
 
 
 def test_blocks_of_ports_do_not_meet():

@@ -3,9 +3,12 @@
 In each nothing is lost and nothing runs twice. ``make test-slurm`` runs them.
 """
 
+import json
+import os
 import time
 from contextlib import closing
 from getpass import getuser
+from pathlib import Path
 from signal import SIGKILL
 
 import pytest
@@ -158,6 +161,37 @@ class TestNode:
         cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         assert bed.wait(process).status == 0
         bed.check_end(3, extra=3)
+        assert any(f"--exclude={node}" in call.words for call in bed.commands.calls())
+
+    def test_the_process_around_a_command_is_killed(self, cluster, place):
+        """How the command ended is unknown for ever: a lost attempt, and another one.
+
+        Not before it has ended: without cgroups Slurm does not find it, but it holds the lock.
+        """
+        bed = Bed(place / "e", experiment(long_first(8)), cluster)
+        process = bed.start("run")
+        bed.until(lambda: bed.ran()["0 1"])
+        bed.until_running()
+        claim = bed.folder / "faults.trials/0/a1/.schedd/claim"
+        os.kill(json.loads(claim.read_text())["pid"], SIGKILL)
+        assert bed.wait(process).status == 0
+        bed.check_end(3, extra=1)
+        assert "LOST" in bed.said(0)
+
+    def test_slurm_s_own_process_around_a_job_is_killed(self, cluster, place):
+        """Slurm says RUNNING for ever; the record in the folder says how it ended."""
+        bed = Bed(place / "e", experiment("sleep 3", trials=1), cluster)
+        process = bed.start("run")
+        bed.until(lambda: bed.ran()["0 1"])
+        ((_, _, job, _),) = bed.bodies()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.batch]".encode()):
+                os.kill(int(path.parent.name), SIGKILL)
+        assert bed.wait(process).status == 0
+        assert [job.state for job in bed.jobs()] == ["RUNNING"]
+        cluster.run("scancel", job)
+        await_that(lambda: not cluster.run("squeue", "-h"))
+        bed.check_end(1)
 
     def test_power_cut(self, cluster, place):
         bed = Bed(place / "e", experiment("sleep 3", trials=5), cluster)

@@ -5,14 +5,19 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 """Daemons lie where a user's PATH does not look."""
-_APT = ("-qq", "-y", "-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::http::Timeout=10")
-_SECONDS = 300
+_APT = ("-qq", "-y", "-o", "DPkg::Lock::Timeout=60", "-o", "Acquire::http::Timeout=10")
+_SECONDS = 130
+"""For each of two calls: together less than the time that a test has."""
+_REMEMBERED = 600
+"""Seconds for which a failure spares other test processes another try."""
 
 
 def lacking(packages: Mapping[str, str]) -> str:
@@ -30,10 +35,22 @@ def _lacking(packages: tuple[tuple[str, str], ...]) -> str:
         return ""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return f"not installed, and only root can: apt-get install {' '.join(wanted)}"
-    with (Path(tempfile.gettempdir()) / "schedd-tests-apt.lock").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / "schedd-tests-apt.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several test processes want the same
         wanted = _missing(packages)
-        return _install(wanted) if wanted else ""
+        return _once(wanted, lock) if wanted else ""
+
+
+def _once(names: list[str], log: TextIO) -> str:
+    """Install packages, unless that has failed a moment ago; return why it failed, or nothing."""
+    log.seek(0)
+    tried, _, reason = log.read().partition("\n")
+    if tried == " ".join(names) and time.time() - os.fstat(log.fileno()).st_mtime < _REMEMBERED:
+        return reason
+    reason = _install(names)
+    log.truncate(0)
+    log.write(f"{' '.join(names)}\n{reason}" if reason else "")
+    return reason
 
 
 def _missing(packages: Iterable[tuple[str, str]]) -> list[str]:
