@@ -176,6 +176,16 @@ def test_a_folder_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     assert text(tmp_path / "gone") == "first\n"
 
 
+def test_only_short_lines_that_are_objects_are_metrics(tmp_path: Path) -> None:
+    log = Log()
+    lines = ['{"loss": 1}', ' {"a": NaN}\r', "[1]", '"{}"', "{x}", '{"a": 1} b', "{" * 9999 + "}"]
+    lines.append('{"long": "%s"}' % ("x" * output.LONGEST_OBJECT))
+    for line in lines:
+        log.say(line, 1.0)
+    make(tmp_path).follow("p", log, ended=True)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b'{"loss": 1}\n {"a": NaN}\r\n'
+
+
 def test_complete_output_is_not_asked_for_again(tmp_path: Path) -> None:
     log = Log()
     log.say("a", 0.0)

@@ -262,6 +262,8 @@ def test_the_youngest_of_several_pods_counts() -> None:
     new["metadata"] |= {"uid": "a", "creationTimestamp": stamp(-5)}
     for pods in ([old, new], [new, old]):
         assert states.read(job(), pods, NOW).tasks[0].pod is new
+    done = pod("Succeeded", ended(0))
+    assert states.read(job(COMPLETE), [done, new], NOW).tasks[0].pod is done
 
 
 @pytest.mark.parametrize(("since", "lost"), [(-60.0, ""), (-121.0, "n1")])

@@ -20,6 +20,8 @@ from runners.kube.lines import Progress, new_lines, query
 
 METRICS = "metrics.jsonl"
 """Where each line of the output that is a JSON object lies as well."""
+LONGEST_OBJECT = 1 << 16
+"""Bytes of such a line; a longer one is no measurement."""
 PART = 8 << 20
 """Bytes asked for at once."""
 PARTS = 4
@@ -183,7 +185,7 @@ def _is_plain(at: os.stat_result) -> bool:
 def _is_object(line: bytes) -> bool:
     """Whether a line is a JSON object."""
     line = line.strip()
-    if not (line.startswith(b"{") and line.endswith(b"}")):
+    if len(line) > LONGEST_OBJECT or not (line.startswith(b"{") and line.endswith(b"}")):
         return False
     try:
         return isinstance(json.loads(line), dict)

@@ -58,16 +58,22 @@ class TaskView:
 
 
 def by_task(pods: Sequence[Manifest], count: int) -> list[Manifest | None]:
-    """Return the Pod of each task; the youngest where there are several, none where none is."""
+    """Return the Pod of each task, none where none is.
+
+    Of several, which Kubernetes promises to be rare, the youngest that succeeded, or the youngest.
+    """
     chosen: dict[int, Manifest] = {}
-    for pod in sorted(
-        pods, key=lambda p: (p["metadata"].get("creationTimestamp") or "", objects.uid(p))
-    ):
+    for pod in sorted(pods, key=_precedence):
         notes = pod["metadata"].get("annotations") or {}
         labels = pod["metadata"].get("labels") or {}
         text = str(notes.get(_INDEX) or labels.get(_INDEX) or "0")
         chosen[int(text) if text.isdigit() and count > 1 else 0] = pod
     return [chosen.get(index) for index in range(count)]
+
+
+def _precedence(pod: Manifest) -> tuple[bool, str, str]:
+    succeeded = (pod.get("status") or {}).get("phase") == "Succeeded"
+    return succeeded, str(pod["metadata"].get("creationTimestamp") or ""), objects.uid(pod)
 
 
 def view_of(pod: Manifest | None) -> TaskView:
