@@ -7,6 +7,7 @@ from pathlib import Path
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Ask
 from scheduler.model.redefine import RUNNER, DefinitionChanged, changes, diff
+from scheduler.registry import runner_class
 from scheduler.storage.engine import folder_of
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store
@@ -37,12 +38,15 @@ def submit(
 def trials_dir(url: str, definition: ExperimentDefinition) -> Path:
     """Return the folder of an experiment's trials, unless told otherwise beside the database.
 
-    Beside a server there is nothing: it is where commands start, the YAML's folder by default.
+    Beside a server there is nothing: it is where commands start, the YAML's folder by default; or
+    the present one, where commands start on other machines.
     """
     runner = definition.runner
     if runner.trials_dir:
         return Path(runner.trials_dir).absolute()
-    folder = folder_of(url) or Path(runner.workdir or ".").absolute()
+    here = runner_class(runner.type).Options.same_disk
+    start = runner.workdir if here and runner.workdir else "."
+    folder = folder_of(url) or Path(start).absolute()
     return folder / f"{definition.name}.trials"
 
 

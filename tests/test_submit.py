@@ -10,7 +10,7 @@ from scheduler.model.redefine import DefinitionChanged, differences
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Store
-from scheduler.submit import submit
+from scheduler.submit import submit, trials_dir
 
 
 def definition(**changes) -> ExperimentDefinition:
@@ -34,6 +34,16 @@ def store(tmp_path: Path):
 
 def test_a_new_experiment_has_its_trials_beside_the_database(store, tmp_path):
     assert submit(store, definition(), 1.0).trials_dir == tmp_path / "e.trials"
+
+
+def test_beside_a_server_trials_lie_where_commands_start_if_that_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = {"command": ["true"], "workdir": "/app"}
+    local = definition(runner=runner)
+    away = definition(runner={**runner, "type": "kubernetes", "kubernetes": {"image": "i"}})
+    server = "postgresql://db/schedd"
+    assert trials_dir(server, local) == Path("/app/e.trials")
+    assert trials_dir(server, away) == tmp_path / "e.trials"
 
 
 def test_the_same_definition_changes_nothing(store):
