@@ -51,6 +51,9 @@ class Observer:
             except (Unavailable, Refusal, OSError) as error:  # of this one nothing is known now
                 problem = problem or error
                 continue
+            except (TypeError, AttributeError, LookupError, ValueError) as error:
+                problem = Unavailable(f"what is said of job {ref.name} makes no sense: {error}")
+                continue
             if report is not None:
                 found[ref.name] = report
         if problem and not found:

@@ -76,11 +76,21 @@ def _pages(api: Api, path: str, selector: str) -> tuple[list[Manifest], float]:
     while True:
         answer = api.get(path, **query)
         page = answer.json("JobList", "PodList")
-        found += page.get("items") or []
+        found += filter(_is_sound, page.get("items") or [])
         following = (page.get("metadata") or {}).get("continue")
         if not following:
             return found, answer.now
         query["continue"] = str(following)
+
+
+def _is_sound(item: object) -> bool:
+    """Whether an object says what it is and whose; of one that does not, nothing is known."""
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    if not isinstance(metadata, dict):
+        return False
+    owners = metadata.get("ownerReferences") or []
+    named = all(isinstance(metadata.get(key), str) for key in ("name", "uid"))
+    return named and isinstance(owners, list) and all(isinstance(o, dict) for o in owners)
 
 
 @dataclass(slots=True)
