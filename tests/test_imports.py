@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"torch", "botorch", "gpytorch", "numpy", "scipy", "sklearn", "pandas"}
+HEAVY |= {"kubernetes", "urllib3", "requests"}
 
 
 def imported(statement: str) -> set[str]:
@@ -29,6 +30,7 @@ def imported(statement: str) -> set[str]:
         "scheduler.generation.worker",
         "scheduler.config.load",
         "runners.local",
+        "runners.kubernetes",
         "metrics.jsonl",
     ],
 )
