@@ -28,6 +28,7 @@ from runners.kube.observe import Observer, records_of
 from runners.kube.options import KubernetesOptions
 from runners.kube.record import End
 from runners.kube.snapshot import Looks, Snapshot, pods_of
+from runners.kube.template import Manifest
 from runners.kube.text import dumped
 
 LOOKS = Looks()
@@ -109,33 +110,38 @@ class KubernetesRunner(Runner):
                 write_aside(f"{task.directory}/{name}", text)
         records = records_of(ref)
         records.note(token=records.token, context=self._api.current_context)
+        wanted = manifest.manifest(job, self._options)
         try:
-            wanted = manifest.manifest(job, self._options)
             made = jobs.create(self._api, wanted).json("Job")
         except Refusal as refusal:
             if refusal.reason != "AlreadyExists":
                 raise
-            return self._adopted(job.name, records.token)
+            made = self._existing(job.name, records.token)
+            if jobs.state(made) == manifest.STARTED:
+                return objects.uid(made)
         if problem := jobs.is_misunderstood(made, wanted):
             jobs.delete(self._api, made, wait=False)
             raise Rejected(f"this Kubernetes is too old: {problem}")
         self._created[job.name] = objects.uid(made)
         return objects.uid(made)
 
-    def _adopted(self, name: str, token: str) -> str:
-        """Return the uid of the Job that has the name already, if it is ours."""
+    def _existing(self, name: str, token: str) -> Manifest:
+        """Return the Job that has the name already, if it is ours."""
         found = jobs.get(self._api, name)
         if found is None:
             raise Unavailable(f"the Job {name} was deleted just now")
         if not jobs.is_ours(found, name, token):
             raise Rejected(f"another Job in namespace {self._api.namespace} is called {name}")
-        return objects.uid(found)
+        return found
 
     def stored(self, refs: Sequence[JobRef]) -> None:
         """Start Jobs that are neither held nor started."""
-        known = [ref for ref in refs if ref.job_id is not None]
-        waiting = [ref for ref in known if self._created.get(ref.name) == ref.job_id]
-        others = [ref for ref in known if ref not in waiting]
+        waiting: list[JobRef] = []
+        others: list[JobRef] = []
+        for ref in refs:
+            if ref.job_id is not None:
+                fresh = self._created.get(ref.name) == ref.job_id
+                (waiting if fresh else others).append(ref)
         if others:
             seen = self._look(0.0).jobs
             waiting += [
@@ -188,12 +194,11 @@ class KubernetesRunner(Runner):
         if not others:
             return found
         try:
-            snapshot = self._look(self.poll_floor)
+            return found | self._observer.reports(others, self._look(self.poll_floor))
         except Unavailable:
             if found:
                 return found
             raise
-        return found | self._observer.reports(others, snapshot)
 
     def _look(self, max_age: float) -> Snapshot:
         """Return a look at the namespace. Raises Unavailable."""

@@ -161,6 +161,23 @@ def test_a_server_that_starts_the_job_at_once_is_refused(cluster, runner, tmp_pa
     assert not [pod for pod in cluster.pods() if pod["status"]["phase"] != "Failed"]
 
 
+def test_a_job_that_such_a_server_was_not_rid_of_is_not_adopted(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    cluster.api.drops_suspend = True
+    cluster.fault(verb="delete", before=drop)
+    assert isinstance(submitted(runner, one), Unavailable)
+    assert isinstance(submitted(make(cluster), one), Rejected)
+    cluster.settle()
+    assert not [pod for pod in cluster.pods() if pod["status"]["phase"] != "Failed"]
+
+
+def test_a_job_that_runs_already_is_adopted_and_left_alone(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    assert submitted(make(cluster), one) == uid
+    assert look(runner, one, uid).state is RUNNING
+
+
 # -- starting
 
 
