@@ -287,8 +287,8 @@ def test_one_daemon_asks_once_for_all_its_experiments(cluster, place):
     with subprocess.Popen(
         words, cwd=first.folder, env=first.env, stderr=subprocess.DEVNULL
     ) as daemon:
-        await_that(lambda: all(len(bed.ran()) == 6 for bed in beds), seconds=120)
-        await_that(lambda: ends(store) == {("COMPLETED",)}, seconds=60)
+        await_that(lambda: all(len(bed.ran()) == 6 for bed in beds))
+        await_that(lambda: ends(store) == {("COMPLETED",)})
         daemon.send_signal(signal.SIGTERM)
         daemon.communicate(timeout=60)
     assert [set(bed.ran().values()) for bed in beds] == [{1}] * 4

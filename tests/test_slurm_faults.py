@@ -37,7 +37,6 @@ def long_first(seconds: int = 900) -> str:
 class TestController:
     def test_frozen_for_a_minute(self, cluster, place):
         bed = Bed(place / "e", experiment(SLOW, trials=10, at_once=3), cluster)
-        bed.stuck = 300
         process = bed.start("run")
         bed.until(lambda: len(bed.bodies()) >= 2)
         cluster.freeze("slurmctld")
@@ -75,7 +74,6 @@ class TestController:
 
     def test_down_for_longer_than_any_job(self, cluster, place):
         bed = Bed(place / "e", experiment("sleep 4", trials=5), cluster)
-        bed.stuck = 300
         process = bed.start("run")
         bed.until_running(2)
         cluster.end("slurmctld")
@@ -137,7 +135,6 @@ class TestNode:
         changes = {"slurm": {"requeue": requeue}}
         text = experiment(long_first(), trials=3, runner=changes)
         bed = Bed(place / "e", text, cluster)
-        bed.stuck = 240
         process = bed.start("run")
         bed.until(lambda: bed.ran()["0 1"])
         bed.until_running()
@@ -195,7 +192,6 @@ class TestNode:
 
     def test_power_cut(self, cluster, place):
         bed = Bed(place / "e", experiment("sleep 3", trials=5), cluster)
-        bed.stuck = 300
         process = bed.start("run")
         bed.until_running(2)
         cluster.power_cut()
@@ -235,7 +231,7 @@ class TestForgottenJobs:
         bed.until(lambda: len(bed.bodies()) >= 2)
         process.kill()
         bed.wait(process)
-        await_that(lambda: not bed.cluster.run("squeue", "-h", "-t", "all"), seconds=120)
+        await_that(lambda: not bed.cluster.run("squeue", "-h", "-t", "all"))
         bed.finish("resume")
         bed.check_end(4)
 
@@ -263,7 +259,7 @@ class TestForgottenJobs:
             bed.wait(process)
             (first,) = {job for trial, _, job, _ in bed.bodies() if trial == "0"}
             cluster.run("scancel", "--signal=KILL", "--full", first)
-            await_that(lambda: not cluster.run("squeue", "-h", "-t", "all"), seconds=120)
+            await_that(lambda: not cluster.run("squeue", "-h", "-t", "all"))
             bed.finish("resume")
             bed.check_end(3, extra=1, other=ended(bed))
 
@@ -298,7 +294,6 @@ class TestFull:
         need_slurm()
         with slurm(MaxJobCount=4, MinJobAge=2) as cluster:
             bed = Bed(place / "e", experiment("sleep 1", trials=12, at_once=8), cluster)
-            bed.stuck = 300
             bed.finish("run")
             bed.check_end(12)
 
@@ -348,7 +343,6 @@ class TestSignal:
         changes = {"resources": {"time": "1m"}, "slurm": {"signal": "USR1@50"}}
         text = experiment("[ {trial_index} != 0 ] || { " + script + "; }", runner=changes)
         bed = Bed(place / "e", text, cluster)
-        bed.stuck = 200
         bed.finish("run")
         bed.check_end(3)
         assert (place / "e/faults.trials/0/a1/saved").exists()

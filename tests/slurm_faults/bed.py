@@ -1,7 +1,9 @@
 """One experiment on a real Slurm: drive it with the real ``schedd``, disturb it, check the end."""
 
 import json
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -17,6 +19,8 @@ from services.slurm import Slurm
 from slurm_faults.commands import Commands
 from sweep import bed as local
 
+PATIENCE = 240.0
+"""Seconds that something may take which takes two: the machine may be busy with other things."""
 BODY = (
     'echo "{trial_index} {attempt}" >> ran.log; '
     "job=$${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}$${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}; "
@@ -69,6 +73,9 @@ def _over(base: Any, changes: Any) -> Any:
     return base | {key: _over(base.get(key), value) for key, value in changes.items()}
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
 @dataclass(frozen=True)
 class Job:
     """What the cluster's controller knows of one job now."""
@@ -85,6 +92,7 @@ class Bed(local.Bed):
 
     def __init__(self, folder: Path, text: str, cluster: Slurm, **env: str) -> None:
         super().__init__(folder, text)
+        self.stuck = PATIENCE
         self.cluster = cluster
         self.commands = Commands(folder / "slurm")
         path = f"{self.commands.bin}:{cluster.env['PATH']}"
@@ -93,9 +101,10 @@ class Bed(local.Bed):
     def start(self, verb: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start schedd."""
         self.process = super().start(verb, prefix)
+        _STARTED.append(self.process)
         return self.process
 
-    def until(self, holds: Callable[[], object], seconds: float = 60) -> None:
+    def until(self, holds: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Wait until ``holds`` returns something true, at most for as long as schedd lives."""
         end = time.monotonic() + seconds
         while not holds():
@@ -209,6 +218,15 @@ class Bed(local.Bed):
     def _history(self) -> list[tuple]:
         jobs = "; ".join(map(" ".join, self.bodies()))
         return [*super()._history(), ("bodies", jobs), ("queue", self.jobs())]
+
+
+def end_all() -> None:
+    """Kill every schedd that a test has left running, as one that fails does."""
+    while _STARTED:
+        process = _STARTED.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def _words(line: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from services.slurm import Slurm, slurm, why_not
+from slurm_faults.bed import PATIENCE, end_all
 
 
 @pytest.fixture
@@ -40,10 +41,11 @@ def place() -> Iterator[Path]:
     parent = shared if shared.is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="slurm-faults-", dir=parent))
     yield folder
+    end_all()
     shutil.rmtree(folder)
 
 
-def await_that(holds: Callable[[], object], seconds: float = 60) -> None:
+def await_that(holds: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until ``holds`` returns something true."""
     until = time.monotonic() + seconds
     while not holds():
