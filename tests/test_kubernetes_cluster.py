@@ -110,7 +110,7 @@ def test_a_pod_that_somebody_deleted_is_not_made_again(cluster, runner, tmp_path
     one = job(tmp_path)
     uid = start(runner, one)
     with cluster.lock:
-        cluster.jobs.delete_pod(cluster.pods()[0])
+        cluster.jobs.deletion.delete_pod(cluster.pods()[0])
         cluster.settle()
     report = look(runner, one, uid)
     assert report.state.is_final

@@ -6,8 +6,9 @@ from threading import RLock
 
 from services.kubernetes import admission, quota, validation
 from services.kubernetes.errors import ApiError, forbidden, not_found
+from services.kubernetes.facts import labelled
 from services.kubernetes.faults import Answer, Request
-from services.kubernetes.jobs import JobController, labelled
+from services.kubernetes.jobs import JobController
 from services.kubernetes.logs import log
 from services.kubernetes.patch import patched
 from services.kubernetes.pods import Kubelet
@@ -171,11 +172,11 @@ class Api:
         policy = options.get("propagationPolicy") or request.query.get("propagationPolicy")
         if resource == "jobs":
             # batch/v1 orphans pods unless it is told otherwise, for old clients' sake.
-            left = self.jobs.delete_job(item, policy or "Orphan")
+            left = self.jobs.deletion.delete_job(item, policy or "Orphan")
             return left if left["metadata"].get("deletionTimestamp") else _success(item, resource)
         if resource == "pods":
             grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
-            self.jobs.delete_pod(item, None if grace is None else float(grace))
+            self.jobs.deletion.delete_pod(item, None if grace is None else float(grace))
             return item
         self.store.remove(resource, request.namespace, request.name)
         return _success(item, resource)

@@ -151,7 +151,7 @@ class FakeCluster:
                 status |= {"phase": "Failed"}
             self.store.update("pods", fresh)
             if delete and reason != "TerminationByKubelet":
-                self.jobs.delete_pod(fresh)
+                self.jobs.deletion.delete_pod(fresh)
             self.settle()
 
     def vanish(self, pod: dict) -> None:
@@ -164,7 +164,7 @@ class FakeCluster:
     def delete_job(self, name: str, policy: str = "Background") -> None:
         """Delete a job as an administrator would."""
         with self.lock:
-            self.jobs.delete_job(self.job(name), policy)
+            self.jobs.deletion.delete_job(self.job(name), policy)
             self.settle()
 
     def _write_kubeconfig(self) -> None:
