@@ -1,8 +1,6 @@
 """How the ends and the waits of Jobs, as controllers bring them about, reach the scheduler."""
 
-import os
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +9,12 @@ from services.kubernetes import schema
 from services.kubernetes.cluster import FakeCluster
 from services.kubernetes.containers import Script
 from services.kubernetes.faults import error
-from services.kubernetes.runner import batch, host_path, job, look, make, text
+from services.kubernetes.runner import batch, job, look, make, text
 
 from runners.base import JobState, Resources
 from runners.kube import api
 from runners.kubernetes import KubernetesRunner
-from runners.testing import deploy, ref_to, wait_for
+from runners.testing import deploy
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
 FAILED, INTERRUPTED = JobState.FAILED, JobState.INTERRUPTED
@@ -268,147 +266,3 @@ def test_a_batch_of_which_one_pod_is_evicted_was_interrupted(cluster, runner, tm
     report = look(runner, two, uid)
     assert (report.state, report.reason) == (INTERRUPTED, "PREEMPTED")
     assert len(cluster.kubelet.containers) == 2
-
-
-# -- output while it runs
-
-
-def test_lines_come_as_they_are_printed_and_each_once(cluster, runner, tmp_path):
-    one = job(tmp_path)
-    uid = start(runner, one)
-    expected = ""
-    for step in range(5):
-        cluster.say(one.name, f'{{"step": {step}}}')
-        expected += f'{{"step": {step}}}\n'
-        reader = runner if step % 2 else make(cluster)
-        assert look(reader, one, uid).state is JobState.RUNNING
-        assert text(one) == expected
-        look(reader, one, uid)
-        assert text(one) == expected
-    cluster.end(one.name)
-    assert look(runner, one, uid).state is JobState.SUCCEEDED
-    assert text(one) == expected
-
-
-def test_lines_of_one_moment_come_each_once(cluster, runner, tmp_path):
-    one = job(tmp_path)
-    uid = start(runner, one)
-    lines = cluster.container(one.name).lines
-    now = cluster.now()
-    for number in range(30):
-        lines.append((now + (number // 10) * 0.4, f"line {number}\n".encode()))
-        if number % 3 == 0:
-            look(runner, one, uid)
-    cluster.end(one.name)
-    look(runner, one, uid)
-    assert text(one) == "".join(f"line {number}\n" for number in range(30))
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"no newline at the end",
-        b"\n\n\n",
-        b"\xff\xfe\x00binary\n",
-        b"2026-11-22T02:00:00Z a line that begins as a stamp does\n",
-        b" \n \t\n",
-        b"carriage\rreturn\r\n",
-        b"x" * 300_000 + b"\n",
-        "größe ≤ 5 µm\u2028next\n".encode(),
-        b"-----BEGIN SCHEDD FILE ../../etc/passwd-----\nx\n-----END SCHEDD FILE-----\n",
-        b"-----BEGIN SCHEDD FILE never-ended-----\nx\n",
-        b'{"loss": NaN}\n{"a": ' + b"[" * 100_000 + b"\n",
-    ],
-    ids=lambda raw: repr(raw[:12]),
-)
-def test_hostile_output_arrives_as_it_is_and_does_no_harm(cluster, runner, tmp_path, raw):
-    one = job(tmp_path)
-    uid = start(runner, one)
-    lines = raw.splitlines(keepends=True) if b"\r" not in raw else [raw]
-    cluster.container(one.name).lines.extend((cluster.now(), line) for line in lines)
-    cluster.end(one.name)
-    assert look(runner, one, uid).state is JobState.SUCCEEDED
-    got = (one.tasks[0].directory / "stdout.log").read_bytes()
-    assert got in (raw, raw + b"\n")
-    outside = {path.name for path in tmp_path.iterdir()} - {"cluster", one.name}
-    assert outside == set()
-
-
-def test_an_output_without_end_is_cut_and_its_last_lines_are_kept(cluster, tmp_path):
-    runner = make(cluster, output_limit=8192)
-    one = job(tmp_path)
-    uid = start(runner, one)
-    cluster.say(one.name, *(f"{number:099d}" for number in range(500)))
-    cluster.say(one.name, '{"loss": 0.25}')
-    cluster.end(one.name)
-    assert look(runner, one, uid).state is JobState.SUCCEEDED
-    got = text(one)
-    assert got.endswith('{"loss": 0.25}\n')
-    assert got.startswith(f"{0:099d}\n")
-    assert len(got) < 8192 + (1 << 20) + 200
-
-
-# -- what the command sees
-
-WORDS = (
-    "$(SCHEDD_TRIAL_INDEX)",
-    "$$",
-    "$x",
-    "${y}",
-    "$",
-    "a $(b) $$(c) $d",
-    "$$$(X)",
-    "'\"\\",
-    "",
-)
-
-
-@pytest.mark.parametrize("tasks", [1, 2])
-def test_dollars_arrive_as_they_are(tmp_path, tasks):
-    script = 'printf "<%s>\\n" "$@" "$SAID"'
-    said = " ".join(WORDS)
-    with FakeCluster(tmp_path / "cluster") as cluster, closing(make(cluster)) as runner:
-        one = batch(tmp_path, *("true" for _ in range(tasks)))
-        made = tuple(
-            replace(t, argv=("sh", "-c", script, "_", *WORDS), env={"SAID": f"{said} {i}"})
-            for i, t in enumerate(one.tasks)
-        )
-        one = replace(one, tasks=made)
-        deploy(runner, one)
-        assert wait_for(runner, one).state is JobState.SUCCEEDED
-    for i in range(tasks):
-        expected = [*WORDS, f"{said} {i}"]
-        assert text(one, task=i) == "".join(f"<{word}>\n" for word in expected)
-
-
-# -- a folder that the trial can write to
-
-
-def test_a_log_that_the_trial_made_a_link_harms_no_other_file(cluster, tmp_path):
-    runner = make(cluster, template=host_path(tmp_path))
-    one = job(tmp_path)
-    uid = start(runner, one)
-    cluster.say(one.name, "first")
-    look(runner, one, uid)
-    victim = tmp_path / "victim"
-    victim.write_text("precious " * 100)
-    log = one.tasks[0].directory / "stdout.log"
-    log.unlink()
-    log.symlink_to(victim)
-    cluster.say(one.name, "second")
-    look(make(cluster, template=host_path(tmp_path)), one, uid)
-    cluster.end(one.name)
-    look(runner, one, uid)
-    assert victim.read_text() == "precious " * 100
-
-
-def test_a_log_that_the_trial_made_a_pipe_stops_nobody(cluster, tmp_path):
-    runner = make(cluster, template=host_path(tmp_path))
-    one, two = job(tmp_path), job(tmp_path, name="two")
-    uids = deploy(runner, one, two)
-    os.mkfifo(one.tasks[0].directory / "stdout.log")
-    for what in (one, two):
-        cluster.say(what.name, "words")
-        cluster.end(what.name)
-    refs = [ref_to(what, uids[what.name]) for what in (one, two)]
-    assert runner.poll(refs)["two"].state is JobState.SUCCEEDED

@@ -116,3 +116,25 @@ def call(what: Callable[[], object]) -> Effect:
         return None
 
     return act
+
+
+PASSING = {
+    "dropped": drop,
+    "503": error(503),
+    "500": error(500),
+    "504": error(504, "the server was unable to return a response in the time allotted"),
+    "429": error(429, "too many requests", Retry_After="1"),
+    "502 of a proxy": say("<html>Bad Gateway</html>", 502, "text/html"),
+    "403 of a proxy": say("<html>Forbidden</html>", 403, "text/html"),
+    "404 of a proxy": say("default backend - 404", 404, "text/plain"),
+    "redirect to a login page": say("", 302),
+    "proxy wants a password": say("", 407),
+    "login page": say("<html>Please log in</html>", 200, "text/html"),
+    "nothing": say("", 200),
+    "empty object": say("{}", 201),
+    "a list": say("[]", 201),
+    "null": say("null", 201),
+    "conflict": error(409, "the object has been modified", "Conflict"),
+    "quota": error(403, 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs=1'),
+}
+"""Answers, and silences, after which nothing is known: what was asked may be done or not."""

@@ -1,7 +1,5 @@
 """What the scheduler and the kubelet do with pods."""
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ class Nodes:
     full: str = ""
     """Why no pod fits anywhere; empty where pods fit."""
     missing_images: set[str] = field(default_factory=set)
-    pull_hangs: bool = False
     dead: set[str] = field(default_factory=set)
     """Nodes whose kubelet does not answer."""
 
@@ -65,8 +62,6 @@ class Kubelet:
         self.store, self.nodes, self.runtime, self.folder = store, nodes, runtime, folder
         self.containers: dict[str, dict[str, Container]] = {}
         """By uid of the pod and name of the container."""
-        self.ready: Callable[[dict], bool] = lambda _pod: True
-        """Whether a scheduled pod may start now."""
 
     def step(self) -> bool:
         """Do what is due for every pod; return whether anything changed."""
@@ -127,8 +122,6 @@ class Kubelet:
             if container["image"] in self.nodes.missing_images:
                 message = f'Back-off pulling image "{container["image"]}"'
                 return self._waits(pod, "ImagePullBackOff", message)
-        if self.nodes.pull_hangs or not self.ready(pod):
-            return self._waits(pod, "ContainerCreating", "")
         mounts = Mounts(self.store, pod, self.folder / pod["metadata"]["uid"])
         if fault := mounts.prepare():
             return self._waits(pod, *fault)
@@ -265,8 +258,3 @@ def _message(spec: dict, container: Container) -> str:
     if not text and fallback and container.exit_code:
         text = b"".join(line for _, line in container.lines[-80:])[-2048:]
     return text.decode(errors="replace")
-
-
-def events_of(pod: dict) -> str:
-    """Return a pod as text, for the messages of failing tests."""
-    return json.dumps(pod["status"], indent=1)

@@ -48,13 +48,6 @@ def why_not() -> str:
     return "" if _package() else "kubernetes-validate is not installed"
 
 
-def versions() -> list[str]:
-    """Return the versions of Kubernetes whose schema is shipped, oldest first."""
-    found = (path.name for path in _place().glob("v*-local-strict"))
-    names = {name.removesuffix("-local-strict") for name in found}
-    return sorted(names, key=lambda name: int(name.split(".")[1]))
-
-
 def problems(body: object, kind: str | None = None, version: str = VERSION) -> list[str]:
     """Return what is wrong with a manifest, each as the path and a sentence."""
     if not isinstance(body, dict):

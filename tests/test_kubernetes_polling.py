@@ -1,0 +1,282 @@
+"""What the Kubernetes runner sees, keeps and ends while the server fails now and then."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from services.kubernetes import schema
+from services.kubernetes.cluster import NAMESPACE, FakeCluster
+from services.kubernetes.containers import Script
+from services.kubernetes.errors import ApiError
+from services.kubernetes.faults import PASSING, call, error, say
+from services.kubernetes.runner import host_path, job, look, make, shell, text
+
+from runners.base import JobState, RunnerError, Unavailable
+from runners.kube import api, snapshot
+from runners.kubernetes import KubernetesRunner
+from runners.testing import deploy, ref_to
+
+pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
+RUNNING, SUCCEEDED = JobState.RUNNING, JobState.SUCCEEDED
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_AGAIN", (0.0, 0.0))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[FakeCluster]:
+    with FakeCluster(tmp_path / "cluster", Script()) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def runner(cluster: FakeCluster) -> Iterator[KubernetesRunner]:
+    runner = make(cluster)
+    yield runner
+    runner.close()
+
+
+def submitted(runner: KubernetesRunner, what) -> str | RunnerError:
+    return runner.submit([what])[what.name]
+
+
+def asked(cluster: FakeCluster, verb: str, resource: str = "jobs") -> int:
+    return sum((r.verb, r.resource) == (verb, resource) for r in cluster.front.requests)
+
+
+def polled(runner: KubernetesRunner, what, job_id=None):
+    try:
+        return look(runner, what, job_id)
+    except Unavailable:
+        return None
+
+
+# -- polling
+
+
+def test_many_jobs_cost_one_list_of_jobs_and_one_of_pods(cluster, runner, tmp_path):
+    jobs = [job(tmp_path, name=f"job-{i}") for i in range(6)]
+    refs = [
+        ref_to(one, uid) for one, uid in zip(jobs, deploy(runner, *jobs).values(), strict=True)
+    ]
+    cluster.front.requests.clear()
+    assert len(runner.poll(refs)) == 6
+    assert (asked(cluster, "list"), asked(cluster, "list", "pods")) == (1, 1)
+    assert (asked(cluster, "get"), asked(cluster, "get", "pods")) == (0, 0)
+
+
+@pytest.mark.parametrize("what", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("resource", ["jobs", "pods"])
+def test_a_list_that_fails_is_no_news(cluster, runner, tmp_path, resource, what):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.fault(verb="list", resource=resource, before=what, times=9)
+    report = polled(runner, one, uid)
+    assert report is None or report.state in (RUNNING, JobState.QUEUED)
+
+
+BY_NAME = {
+    "a gateway's 404": say('{"error": "not found"}', 404),
+    "no such API": error(404, "the server could not find the requested resource", "NotFound"),
+    "forbidden": error(403, "no"),
+    "gone": error(410, "too old", "Expired"),
+    **PASSING,
+}
+
+
+@pytest.mark.parametrize("what", BY_NAME.values(), ids=BY_NAME)
+def test_a_job_that_lists_lack_is_lost_only_where_the_server_says_so(
+    cluster, runner, tmp_path, what
+):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.fault(verb="list", resource="jobs", before=EMPTY, times=9)
+    assert look(runner, one, uid).state is RUNNING
+    cluster.fault(verb="get", resource="jobs", before=what, times=9)
+    report = polled(runner, one, uid)
+    assert report is None or report.state is RUNNING
+
+
+EMPTY = say('{"kind": "JobList", "apiVersion": "batch/v1", "metadata": {}, "items": []}')
+
+
+def test_lists_in_pages_that_expire_are_begun_anew(cluster, runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot, "PAGE", "2")
+    jobs = [job(tmp_path, name=f"job-{i}") for i in range(5)]
+    refs = [
+        ref_to(one, uid) for one, uid in zip(jobs, deploy(runner, *jobs).values(), strict=True)
+    ]
+    cluster.fault(verb="list", resource="jobs", nth=2, before=call(cluster.store.compact))
+    cluster.front.requests.clear()
+    assert {report.state for report in runner.poll(refs).values()} == {RUNNING}
+    assert asked(cluster, "list") == 2 + 3
+    cluster.fault(verb="list", resource="jobs", before=error(410, "expired", "Expired"), times=99)
+    with pytest.raises(Unavailable):
+        runner.poll(refs)
+
+
+def test_a_job_that_somebody_deleted_is_lost_and_may_have_run(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    assert look(runner, one, uid).state is RUNNING
+    cluster.delete_job(one.name)
+    report = look(runner, one, uid)
+    assert (report.state, report.may_have_run) == (JobState.LOST, True)
+    assert isinstance(submitted(runner, job(tmp_path, name="another")), str)
+
+
+def test_one_job_that_cannot_be_read_hides_no_other(cluster, runner, tmp_path):
+    jobs = [job(tmp_path, name=name) for name in ("one", "two")]
+    uids = deploy(runner, *jobs)
+    with cluster.lock:
+        broken = cluster.job("one")
+        broken["metadata"]["creationTimestamp"] = None
+        broken["status"] = {"conditions": [{"type": "Failed", "status": "True"}], "startTime": 3}
+        broken["spec"]["completions"] = None
+        cluster.jobs.paused = True
+        cluster.store.update("jobs", broken)
+    found = runner.poll([ref_to(one, uids[one.name]) for one in jobs])
+    assert found["two"].state is RUNNING
+
+
+# -- credentials
+
+
+def test_a_token_that_rotates_is_read_again(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.rotate_token("token-2")
+    assert look(runner, one, uid).state is RUNNING
+    cluster.rotate_token("token-3")
+    runner.cancel([ref_to(one, uid)])
+    cluster.rotate_token("token-4")
+    assert isinstance(submitted(runner, job(tmp_path, name="another")), str)
+
+
+def test_a_token_that_is_not_valid_any_more_is_no_refusal_of_the_job(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.rotate_token("token-2", tell=False)
+    assert isinstance(submitted(runner, job(tmp_path, name="another")), Unavailable)
+    for act in (runner.cancel, runner.stored, runner.poll):
+        with pytest.raises(Unavailable, match=r"^((?!token-1).)*$"):
+            act([ref_to(one, uid)])
+    assert cluster.job(one.name)["spec"]["suspend"] is False
+    cluster.rotate_token("token-1")
+    assert look(runner, one, uid).state is RUNNING
+
+
+def test_no_secret_is_written_anywhere(cluster, runner, tmp_path):
+    cluster.rotate_token("canary-secret")
+    one = shell(tmp_path, "true")
+    uid = deploy(runner, one)[one.name]
+    look(runner, one, uid)
+    cluster.end(one.name)
+    assert look(runner, one, uid).state is SUCCEEDED
+    assert "canary" not in runner.render(one)
+    assert "canary" not in json.dumps(cluster.job(one.name))
+    files = [path for path in (tmp_path / one.name).rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"canary" in path.read_bytes()]
+
+
+# -- ending
+
+
+@pytest.mark.parametrize("what", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_cancellation_without_a_clear_answer_is_asked_again(
+    cluster, runner, tmp_path, what, when
+):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.fault(verb="delete", **{when: what})
+    for _ in range(3):
+        try:
+            runner.cancel([ref_to(one, uid)])
+        except Unavailable:
+            continue
+        break
+    assert look(make(cluster), one, uid).state is JobState.CANCELLED
+    assert cluster.pods() == []
+
+
+def test_a_success_just_before_the_cancellation_is_kept(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.fault(verb="delete", before=lambda: cluster.end(one.name))
+    runner.cancel([ref_to(one, uid)])
+    assert look(runner, one, uid).state is SUCCEEDED
+
+
+def test_a_job_is_cancelled_only_when_its_pods_have_ended(cluster, runner, tmp_path):
+    cluster.runtime.stubborn = True
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    runner.cancel([ref_to(one, uid)])
+    assert look(runner, one, uid).state is RUNNING
+    assert look(make(cluster), one, uid).state is RUNNING
+    cluster.end(one.name, 0)
+    assert look(runner, one, uid).state is JobState.CANCELLED
+
+
+def test_what_is_cancelled_before_its_start_never_starts(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = submitted(runner, one)
+    runner.cancel([ref_to(one)])
+    runner.stored([ref_to(one, uid)])
+    assert look(runner, one, uid).state is JobState.CANCELLED
+    assert cluster.pods() == []
+
+
+def test_the_next_job_of_a_name_is_never_cancelled(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.delete_job(one.name)
+    again = deploy(make(cluster), one)[one.name]
+    assert again != uid
+    runner.cancel([ref_to(one, uid)])
+    assert "deletionTimestamp" not in cluster.job(one.name)["metadata"]
+
+
+def test_a_node_that_never_answers_does_not_hold_a_trial_for_ever(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    node = cluster.pods()[0]["spec"]["nodeName"]
+    cluster.nodes.dead.add(node)
+    cluster.disrupt(cluster.pods()[0], "DeletionByTaintManager", "deleting due to NoExecute taint")
+    assert look(runner, one, uid).state is RUNNING
+    cluster.skip(600)
+    states = [look(runner, one, uid) for _ in range(3)]
+    assert states[-1].state is JobState.INTERRUPTED
+    assert (states[-1].reason, states[-1].node) == ("NODE_FAIL", node)
+
+
+def test_the_server_deletes_only_what_is_safe_here(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name)
+    assert cluster.job(one.name)["spec"].get("ttlSecondsAfterFinished") is None
+    cluster.fault(verb="get", resource="pods/log", before=error(500), times=3)
+    assert look(runner, one, uid) is None
+    assert cluster.job(one.name)["spec"].get("ttlSecondsAfterFinished") is None
+    assert look(runner, one, uid).state is SUCCEEDED
+    assert cluster.job(one.name)["spec"]["ttlSecondsAfterFinished"] == 3600
+    cluster.skip(4000)
+    assert look(make(cluster), one, uid).state is SUCCEEDED
+    with pytest.raises(ApiError):
+        cluster.job(one.name)
+
+
+def test_a_shared_disk_needs_no_copy_of_what_the_task_wrote(cluster, tmp_path):
+    runner = make(cluster, template=host_path(tmp_path))
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.say(one.name, '{"loss": 1}')
+    cluster.end(one.name)
+    assert look(runner, one, uid).state is SUCCEEDED
+    assert text(one) == '{"loss": 1}\n'
+    assert cluster.job(one.name)["metadata"]["namespace"] == NAMESPACE
