@@ -37,7 +37,9 @@ class Backend:
         self._told_stored: frozenset[str] = frozenset()
         """Names of the jobs of which the runner knows that their ids are on disk."""
         self._last_poll = -1e18
-        self._silent = self._delayed = False
+        self.silence: tuple[float, str] | None = None
+        """Since when it has not answered, and what it said last instead."""
+        self._delayed = False
 
     @property
     def has_news(self) -> bool:
@@ -156,15 +158,15 @@ class Backend:
 
     def _note_silence(self, error: Exception, now: float) -> None:
         """Tell of the first of a run of failures; the others would say the same."""
-        if not self._silent:
-            message = str(_as_unavailable(error))
+        message = str(_as_unavailable(error))
+        if self.silence is None:
             self.events.append(Event(now, "runner_unavailable", message))
-        self._silent = True
+        self.silence = (self.silence[0] if self.silence else now, message)
 
     def _note_answer(self, now: float) -> None:
-        if self._silent:
+        if self.silence is not None:
             self.events.append(Event(now, "runner_available", "the runner answers again"))
-        self._silent = False
+        self.silence = None
 
     def _note_delay(self, reasons: list[str], now: float) -> None:
         """Tell of the first of a run of submissions that the runner had no room for."""

@@ -28,7 +28,8 @@ def logger(
 
 def report(log: Any, event: Event, metrics: dict[str, float]) -> None:
     """Log one event of an experiment's history, with the metrics that came with it."""
-    say = log.warning if event.kind.endswith(("_failed", "_unavailable")) else log.info
+    bad = event.kind.endswith(("_failed", "_unavailable", "stalled"))
+    say = log.warning if bad else log.info
     say(
         event.kind,
         time=datetime.fromtimestamp(event.time, UTC).isoformat(timespec="milliseconds"),
@@ -53,7 +54,8 @@ def words(event: Event, metrics: Mapping[str, float] | None = None) -> str:
     kind, _, what = event.kind.partition("_")
     values = ", ".join(f"{name} = {mean:.6g}" for name, mean in (metrics or {}).items())
     texts = "".join(f": {text}" for text in (event.message, values) if text)
-    return f"{kind}{where} {what.replace('_', ' ')}{attempt}{texts}"
+    what = f" {what.replace('_', ' ')}" if what else ""
+    return f"{kind}{where}{what}{attempt}{texts}"
 
 
 def _in_words(prefix: str, _logger: object, _method: str, keys: Mapping[str, Any]) -> str:

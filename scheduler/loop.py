@@ -23,12 +23,14 @@ from scheduler.model.experiment import (
     Event,
     ExperimentState,
     ExperimentStatus,
+    Progress,
     evolve,
 )
 from scheduler.model.nodes import Traits
 from scheduler.model.observation import Observation
 from scheduler.model.trial import TrialStatus
 from scheduler.reconcile import Decision, Seen, decide
+from scheduler.stalled import Signs
 from scheduler.symptoms import symptom
 
 HEARTBEAT = 15.0
@@ -84,10 +86,16 @@ class Loop:
         self.backend = Backend(world.runner, definition, world.trials_dir, world.token)
         self._in_doubt = False
         now = world.now()
-        self._last_tick = noted if noted is not None and now - noted <= SHORT_GAP else now
+        is_short = noted is not None and now - noted <= SHORT_GAP
+        self._last_tick = noted if noted is not None and is_short else now
+        if noted is not None and not is_short:
+            words = f"nobody drove it for {now - noted:.0f} s"
+            self.backend.events.append(Event(now, "driven_again", words))
+            self.state = replace(self.state, progress=Progress(now))
         self._last_commit = 0.0
         self._last_curves = -1e18
         self._generate_from = 0.0
+        self._generation_trouble = ""
         self._curves_stored: dict[tuple[int, int, str, str, float | None], float] = {}
 
     @property
@@ -153,6 +161,7 @@ class Loop:
         room = self.state.definition.trials.total_trials - self.state.tally.created
         if not isinstance(reply, str) and len(reply.trials) > room:
             return Changes(), spent  # a person has changed the budget since, or added an arm
+        self._generation_trouble = reply if isinstance(reply, str) else ""
         if isinstance(reply, str):
             self._generate_from = now + GENERATE_AGAIN_AFTER
             return Changes(time=now, events=(Event(now, "generation_failed", reply),)), spent
@@ -171,7 +180,13 @@ class Loop:
             commands=self.world.journal.commands(),
             max_jobs=_least(self.backend.max_jobs, self.world.allowed(state)),
             submit_at_most=self.backend.submit_at_most,
+            signs=self._signs(),
         )
+
+    def _signs(self) -> Signs:
+        since, words = self.backend.silence or (None, "")
+        by_people = self.world.runner.by_people
+        return Signs(since, words, self._generation_trouble, by_people)
 
     def _measurements(
         self, state: ExperimentState, reports: Mapping[int, JobReport]

@@ -22,6 +22,7 @@ from scheduler.model.observation import Observation
 from scheduler.model.strategy import Turn, is_exhausted, nodes_of, turn
 from scheduler.model.trial import Reason, Trial, TrialStatus
 from scheduler.obey import due, ended, obey
+from scheduler.stalled import NO_SIGNS, Signs, news
 from scheduler.stopping.criteria import verdict
 
 
@@ -45,6 +46,7 @@ class Seen:
     """How many unfinished jobs the runner takes."""
     submit_at_most: int = 1000
     """Slow start after a rejection."""
+    signs: Signs = NO_SIGNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,9 @@ def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
     if not state.paused:
         submit = _resubmitted(trials, seen, now) + _staged(trials, state, seen, now)
     changes = _with_orders(_changes(state, trials, seen, now), before, state, orders.events)
+    changes = _with_stop(changes, state, trials, stop, now)
     return Decision(
-        changes=_with_stop(changes, state, trials, stop, now),
+        changes=_with_progress(changes, state, trials, seen.signs, now),
         cancel=tuple(
             t for t in trials.values() if t.wish and t.status.is_pending and not t.ended_at
         ),
@@ -254,6 +257,19 @@ def _with_orders(
         definition=after.definition if after.definition is not before.definition else None,
         events=(*events, *changes.events),
     )
+
+
+def _with_progress(
+    changes: Changes,
+    state: ExperimentState,
+    trials: Mapping[int, Trial],
+    signs: Signs,
+    now: float,
+) -> Changes:
+    """Return ``changes`` with the alarm that nothing moves, or its end."""
+    unfinished = {i: t for i, t in trials.items() if not t.status.is_final}
+    event = news(state, unfinished, signs, changes.events, now)
+    return replace(changes, events=(*changes.events, event)) if event else changes
 
 
 def _with_stop(

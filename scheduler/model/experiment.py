@@ -60,6 +60,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """When something last moved, or was found not to."""
+
+    time: float
+    stalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What a person asks of an experiment."""
 
@@ -97,6 +105,8 @@ class Tally:
     generator_runs: int = 0
     cursors: Mapping[str, int] = field(default_factory=dict)
     """Where each sequence generator goes on."""
+    slowest: float = 0.0
+    """Seconds from STAGED to the job's end, at most, of the last attempts of completed trials."""
 
     def count(self, *statuses: TrialStatus) -> int:
         """Return how many trials ended in one of ``statuses``."""
@@ -165,6 +175,7 @@ class ExperimentState:
     """How many arms were measured elsewhere, with all the metrics that are needed here."""
     seconds: float = 0.0
     """How long the experiment has been driven, all resumes together."""
+    progress: Progress | None = None
 
     @property
     def pending(self) -> int:
@@ -183,6 +194,25 @@ class ExperimentState:
             return None
         found = (o.means for o in self.outcomes if o.arm_name == STATUS_QUO)
         return average_of_each(found) or None
+
+
+STALLED = "stalled"
+MOVES = frozenset(
+    {
+        *(f"trial_{status.lower()}" for status in TrialStatus),
+        *("experiment_created", "experiment_paused", "experiment_unpaused", "definition_changed"),
+        *("experiment_stopping", "driven_again", "moving_again"),
+    }
+)
+"""Kinds of events after which the time in which nothing moves counts anew."""
+
+
+def progress_after(before: Progress | None, events: Iterable[Event]) -> Progress | None:
+    """Return the progress that the last of ``events`` speaks of; ``before`` where none does."""
+    for event in events:
+        if event.kind in MOVES or event.kind == STALLED:
+            before = Progress(event.time, event.kind == STALLED)
+    return before
 
 
 STATUS_QUO = "status_quo"
@@ -214,6 +244,7 @@ def evolve(state: ExperimentState, changes: Changes) -> ExperimentState:
         stop=changes.stop or state.stop,
         paused=state.paused if changes.paused is None else changes.paused,
         definition=changes.definition or state.definition,
+        progress=progress_after(state.progress, changes.events),
     )
 
 
@@ -238,7 +269,15 @@ def _counted(tally: Tally, changes: Changes, finished: Mapping[TrialStatus, int]
         completed=_by_node(tally.completed, completed),
         generator_runs=tally.generator_runs + len(runs),
         cursors={**tally.cursors, **{run.generator: run.cursor for run in runs}},
+        slowest=max([tally.slowest, *map(way_of, completed)]),
     )
+
+
+def way_of(trial: Trial) -> float:
+    """Return the seconds from STAGED to the end of the job, of its last attempt."""
+    if trial.ended_at is None or trial.staged_at is None:
+        return 0.0
+    return trial.ended_at - trial.staged_at
 
 
 def _by_node(counts: Mapping[int, int], more: Iterable[Trial]) -> Mapping[int, int]:

@@ -10,7 +10,7 @@ from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import rows, schema
 from scheduler.storage.lease import holder
-from scheduler.storage.state import trials_at
+from scheduler.storage.state import in_order_of_id, trials_at
 from scheduler.storage.store import Store
 
 PAGE = 500
@@ -206,20 +206,15 @@ def _metrics(
 def _events_of(experiment_id: int, trial_index: int | None) -> list[ColumnElement[bool]]:
     c = schema.event.c
     if trial_index is None:
-        return [_in_order_of_id(experiment_id)]
+        return [in_order_of_id(experiment_id)]
     return [c.experiment_id == experiment_id, c.trial_index == trial_index]
 
 
-def _in_order_of_id(experiment_id: int) -> ColumnElement[bool]:
-    """Return the condition on the experiment that keeps SQLite from sorting all of its events.
-
-    The index by trial would be chosen otherwise; a sum is in no index.
-    """
-    return schema.event.c.experiment_id + 0 == experiment_id
-
-
-_BAD = ("runner_unavailable", "generation_failed")
-_GOOD = ("runner_available", "trial_candidate", "trial_running", "trial_completed")
+_BAD = ("stalled", "runner_unavailable", "generation_failed")
+_GOOD = (
+    *("moving_again", "runner_available", "trial_candidate", "trial_running"),
+    *("trial_completed", "experiment_paused"),
+)
 """Events that would not have happened had the trouble not passed."""
 
 
@@ -230,7 +225,7 @@ def _trouble(connection: Connection, experiment_id: int) -> Event | None:
 
 def _last_event(connection: Connection, experiment_id: int, kinds: Sequence[str]) -> Event | None:
     c = schema.event.c
-    query = select(schema.event).where(_in_order_of_id(experiment_id))
+    query = select(schema.event).where(in_order_of_id(experiment_id))
     query = query.where(c.kind.in_(kinds)) if kinds else query
     row = connection.execute(query.order_by(c.id.desc()).limit(1)).mappings().one_or_none()
     return rows.event_of(row) if row else None

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from scheduler.model.definition import ExperimentDefinition
-from scheduler.model.experiment import ExperimentState, ExperimentStatus, Tally
+from scheduler.model.experiment import (
+    MOVES,
+    STALLED,
+    ExperimentState,
+    ExperimentStatus,
+    Progress,
+    Tally,
+)
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
 from scheduler.model.warm_start import Transferred, complete
@@ -29,6 +36,7 @@ def state_of(connection: Connection, experiment_id: int) -> ExperimentState:
         tally=_tally(connection, experiment_id),
         outcomes=_outcomes(connection, experiment_id),
         seconds=connection.execute(lease).scalar_one_or_none() or 0.0,
+        progress=_progress(connection, experiment_id),
     )
 
 
@@ -73,6 +81,22 @@ def _active(connection: Connection, experiment_id: int) -> dict[int, Trial]:
     return _trials(connection, experiment_id, schema.trial.c.status.in_(active))
 
 
+def _progress(connection: Connection, experiment_id: int) -> Progress | None:
+    c = schema.event.c
+    kinds = sorted({*MOVES, STALLED})
+    query = select(c.time, c.kind).where(in_order_of_id(experiment_id), c.kind.in_(kinds))
+    row = connection.execute(query.order_by(c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Progress(row.time, row.kind == STALLED)
+
+
+def in_order_of_id(experiment_id: int) -> ColumnElement[bool]:
+    """Return the condition on the experiment that keeps SQLite from sorting all of its events.
+
+    The index by trial would be chosen otherwise; a sum is in no index.
+    """
+    return schema.event.c.experiment_id + 0 == experiment_id
+
+
 def _tally(connection: Connection, experiment_id: int) -> Tally:
     t, g = schema.trial.c, schema.generator_run.c
     of = t.experiment_id == experiment_id
@@ -85,6 +109,7 @@ def _tally(connection: Connection, experiment_id: int) -> Tally:
         .group_by(g.generator)
     )
     runs = select(func.count()).where(g.experiment_id == experiment_id)
+    ways = select(func.max(t.ended_at - t.staged_at)).where(of, t.status == TrialStatus.COMPLETED)
     counts = {TrialStatus(s): n for s, n in connection.execute(by_status)}
     return Tally(
         created=sum(counts.values()),
@@ -93,6 +118,7 @@ def _tally(connection: Connection, experiment_id: int) -> Tally:
         completed=dict(connection.execute(completed).all()),
         generator_runs=connection.execute(runs).scalar_one(),
         cursors=dict(connection.execute(cursors).all()),
+        slowest=connection.execute(ways).scalar_one() or 0.0,
     )
 
 

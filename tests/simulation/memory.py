@@ -11,6 +11,8 @@ from scheduler.model.experiment import (
     ExperimentStatus,
     Tally,
     Verdict,
+    progress_after,
+    way_of,
 )
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
 from scheduler.model.pooling import pooled
@@ -96,9 +98,17 @@ class MemoryStore:
             stop=self.stop,
             paused=self.paused,
             active={t.index: t for t in in_order if not t.status.is_final},
-            tally=Tally(len(in_order), finished, generated, completed, len(self.runs), cursors),
+            tally=Tally(
+                *(len(in_order), finished, generated, completed, len(self.runs), cursors),
+                slowest=max(
+                    (way_of(t) for t in in_order if t.status.value == "COMPLETED"), default=0.0
+                ),
+            ),
             outcomes=self._outcomes(),
             seconds=self.seconds,
+            progress=progress_after(
+                None, (event for _, changes in self.log for event in changes.events)
+            ),
         )
 
     def _outcomes(self) -> tuple[Outcome, ...]:
