@@ -43,7 +43,11 @@ APPENDED = [
     ("trials: {max_concurrent_trials: 3}", "8:10: there is no key 'max_concurrent_trials' "
      "in trials; write trials: {max_pending_trials: N}"),
     # what is to come
-    ("notifications: []", "8:1: the key 'notifications' is not implemented yet; remove it"),
+    ("notifications: [{events: [new_best], type: webhook}]", "8:17: a webhook has either url_env "
+     "or url_file, and no command"),
+    ("notifications: [{events: [new_bset], type: command, command: [x]}]", "8:27: "
+     "notifications[0].events[0] must be new_best, trial_failed, stalled, moving_again, stopped "
+     "or completed, not 'new_bset'"),
     ("failures: {log_policies: [{name: a, pattern: '(', action: retry}]}", "8:46: '(' is not a "
      "regular expression: missing ), unterminated subpattern at position 0"),
     ("failures:\n  log_policies:\n    - {name: a, pattern: b, action: retry}\n"

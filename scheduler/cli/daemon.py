@@ -13,8 +13,12 @@ from scheduler.cli import common
 from scheduler.cli.progress import Progress
 from scheduler.cli.refused import Refused
 from scheduler.model.experiment import Event, ExperimentState
+from scheduler.notify import Notifier
 from scheduler.service import Service
 from scheduler.submit import submit as store_it
+
+GRACE = 5.0
+"""Seconds that those who are told of something have when the daemon is to end."""
 
 
 @click.command()
@@ -44,9 +48,15 @@ def daemon(generators: int, max_jobs: tuple[str, ...], storage: str | None) -> N
     caps = dict(map(_cap, max_jobs))
     store = common.opened(common.storage_url(storage), create=True)
     log = _Log()
+    notifier = Notifier(lambda name, why: log.tell(name, None, (_undelivered(why),)))
+
+    def tell(name: str, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
+        log.tell(name, state, events)
+        notifier.tell(name, state, events)
+
     service = Service(
         store,
-        log.tell,
+        tell,
         generators=generators,
         progress=lambda: _notify("WATCHDOG=1"),
         max_jobs=caps,
@@ -59,6 +69,7 @@ def daemon(generators: int, max_jobs: tuple[str, ...], storage: str | None) -> N
         service.run()
     finally:
         _notify("STOPPING=1")
+        notifier.close(GRACE)
         store.close()
     log.tell("", None, (Event(time.time(), "daemon_stopped", "jobs go on"),))
 
@@ -87,6 +98,10 @@ def _cap(option: str) -> tuple[str, int]:
         known = ", ".join(registry.runner_names())
         raise Refused(f"there is no runner called {runner!r}; there is {known}")
     return runner, int(count)
+
+
+def _undelivered(why: str) -> Event:
+    return Event(time.time(), "notification_failed", why)
 
 
 class _Log:

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -15,12 +17,14 @@ from scheduler.daemon import (
     Driven,
     Interrupted,
     News,
+    Watcher,
     drive,
     drive_once,
     interrupt_on_signals,
     take,
 )
-from scheduler.model.experiment import ExperimentState, ExperimentStatus
+from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
+from scheduler.notify import Notifier
 from scheduler.storage import read
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store
@@ -89,8 +93,10 @@ def tick(name: str | None, storage: str | None) -> None:
         driven = take(store, experiment)
     except Held:
         return
+    shown = Progress(experiment.definition.name, sys.stderr)
     try:
-        drive_once(driven, Progress(experiment.definition.name, sys.stderr).watch)
+        with telling(experiment.definition.name, shown) as watch:
+            drive_once(driven, watch)
     finally:
         driven.release()
     if driven.loop.state.status is ExperimentStatus.FAILED:
@@ -102,8 +108,8 @@ def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoRetu
     interrupt_on_signals(driven.news)
     name = experiment.definition.name
     try:
-        with progress(driven.loop.state) as shown:
-            drive(driven, shown.watch)
+        with progress(driven.loop.state) as shown, telling(name, shown) as watch:
+            drive(driven, watch)
     except Interrupted:
         running = driven.loop.state.pending
         left = f"{running} pending trials are left alone; " if running else ""
@@ -113,6 +119,25 @@ def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoRetu
     finally:
         driven.release()
     _leave(store, driven.loop.state)
+
+
+@contextmanager
+def telling(name: str, shown: Progress) -> Iterator[Watcher]:
+    """Show what happens, and tell those who are to be told; at the end wait for them a while."""
+
+    def report(_: str, why: str) -> None:
+        shown.watch(None, (Event(time.time(), "notification_failed", why),))
+
+    notifier = Notifier(report)
+
+    def watch(state: ExperimentState, events: tuple[Event, ...]) -> None:
+        shown.watch(state, events)
+        notifier.tell(name, state, events)
+
+    try:
+        yield watch
+    finally:
+        notifier.close()
 
 
 def follow(store: Store, experiment: Experiment, held: Held) -> None:

@@ -129,7 +129,6 @@ NOT_YET = frozenset(
         "early_stopping_strategy",
         "early_stopping",
         "logs",
-        "notifications",
         "stopping_criteria.max_cost",
         "runner.shell",
         "schedule",

@@ -15,6 +15,7 @@ from scheduler.model.base import Duration, Model, Path, Problem, StorageUrl, Val
 from scheduler.model.constraints import ParameterConstraint
 from scheduler.model.failures import Failures
 from scheduler.model.nodes import GenerationStrategy
+from scheduler.model.notifications import Notification
 from scheduler.model.objectives import Objective, OutcomeConstraint, split_objectives
 from scheduler.model.parameters import Parameter
 from scheduler.model.search_space import SearchSpace
@@ -170,6 +171,7 @@ class ExperimentDefinition(Model):
     runner: RunnerSpec
     polling: Polling = Polling()
     on_resume: OnResume = OnResume()
+    notifications: tuple[Notification, ...] = Field(default=(), max_length=20)
 
     @model_validator(mode="before")
     @classmethod

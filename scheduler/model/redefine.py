@@ -7,7 +7,10 @@ from pydantic import ValidationError
 
 from scheduler.model.definition import ExperimentDefinition
 
-MAY_CHANGE = ("trials", "stopping_criteria", "failures", "missing_metrics", "polling")
+MAY_CHANGE = (
+    *("trials", "stopping_criteria", "failures", "missing_metrics", "polling"),
+    "notifications",
+)
 """What a later run of the same experiment, or ``schedd set``, may set anew."""
 RUNNER = "runner"
 """What a later run may set anew besides, where ``on_resume`` allows it and no job is pending."""
