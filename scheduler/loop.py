@@ -96,6 +96,8 @@ class Loop:
         self._last_curves = -1e18
         self._generate_from = 0.0
         self._generation_trouble = ""
+        self.generator_seconds = 0.0
+        """How long generators have worked since this process drives."""
         self._curves_stored: dict[tuple[int, int, str, str, float | None], float] = {}
 
     @property
@@ -165,6 +167,7 @@ class Loop:
         if isinstance(reply, str):
             self._generate_from = now + GENERATE_AGAIN_AFTER
             return Changes(time=now, events=(Event(now, "generation_failed", reply),)), spent
+        self.generator_seconds += reply.seconds
         return candidates.arrivals(self.state, reply, now), candidates.spent(self.state, reply)
 
     def _observe(self, state: ExperimentState, now: float) -> Seen:

@@ -19,6 +19,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from scheduler.daemon import EAGER, Driven, taken
+from scheduler.gauges import Gauges
 from scheduler.generation.workers import Workers
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.plugins import RegistryError
@@ -65,13 +66,16 @@ class Service:
         generators: int,
         progress: Callable[[], None],
         max_jobs: Mapping[str, int],
+        gauges: Gauges,
     ) -> None:
         """Drive nothing yet.
 
         ``generators``: worker processes at a time; ``progress``: called at each discovery;
-        ``max_jobs``: unfinished jobs of all experiments together, by type of runner.
+        ``max_jobs``: unfinished jobs of all experiments together, by type of runner;
+        ``gauges``: where ticks are counted.
         """
         self._slots = Slots(max_jobs, self.ring)
+        self._gauges = gauges
         self._store = store
         self._tell = tell
         self._progress = progress
@@ -193,9 +197,11 @@ class Service:
 
     def _tick(self, seat: _Seat) -> None:
         loop = seat.driven.loop
+        began = time.perf_counter()
         try:
             events = loop.tick()
         except StorageBusy as error:
+            self._gauges.failed()
             if not seat.trouble:
                 self._say(seat.name, "storage_unavailable", f"waiting, nothing is lost: {error}")
             seat.trouble = True
@@ -203,6 +209,9 @@ class Service:
         if seat.trouble:
             self._say(seat.name, "storage_available", "going on")
         seat.trouble = False
+        seconds, epoch = time.perf_counter() - began, seat.driven.lease.epoch
+        self._gauges.ticked(seat.name, loop.state, epoch, seconds, loop.generator_seconds)
+        self._gauges.happened(seat.name, events)
         self._tell(seat.name, loop.state, events)
         if loop.ended:
             self._let_go(seat, "experiment_left", "it has ended")
@@ -223,6 +232,7 @@ class Service:
         self._seats.pop(seat.name, None)
         seat.driven.release()
         self._slots.forget(seat.name)
+        self._gauges.forget(seat.name)
         self._say(seat.name, kind, why)
 
     def _leave(self, seat: _Seat) -> None:

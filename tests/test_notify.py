@@ -238,7 +238,7 @@ def test_a_command_gets_the_event_and_its_end_is_looked_at(tmp_path):
     assert json.loads((tmp_path / "got").read_text()) == {"text": "hello"}
     with pytest.raises(Undelivered, match="exit status 3"):
         deliver(command("raise SystemExit(3)", timeout=60), {}, None)
-    with pytest.raises(Undelivered, match="was ended after 0.5 s"):
+    with pytest.raises(Undelivered, match=r"was ended after 0\.5 s"):
         deliver(command("while True: pass", timeout=0.5), {}, None)
     with pytest.raises(Undelivered, match="cannot be run"):
         deliver(receiver(type="command", url_env=None, command=["/nowhere"]), {}, None)

@@ -5,6 +5,9 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -12,8 +15,10 @@ from scheduler import registry
 from scheduler.cli import common
 from scheduler.cli.progress import Progress
 from scheduler.cli.refused import Refused
+from scheduler.gauges import Gauges
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.notify import Notifier
+from scheduler.scrape import keep_writing, serve
 from scheduler.service import Service
 from scheduler.submit import submit as store_it
 
@@ -37,18 +42,37 @@ GRACE = 5.0
     metavar="RUNNER=N",
     help="At most N unfinished jobs of all experiments on this runner together.",
 )
+@click.option("--metrics-addr", metavar="HOST:PORT", help="Serve /metrics for Prometheus here.")
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the same here, every 15 s, for node_exporter.",
+)
 @common.storage_option
-def daemon(generators: int, max_jobs: tuple[str, ...], storage: str | None) -> None:
+def daemon(
+    generators: int,
+    max_jobs: tuple[str, ...],
+    metrics_addr: str | None,
+    metrics_file: Path | None,
+    storage: str | None,
+) -> None:
     """Drive every experiment in the store.
 
     Takes those that nobody drives, also those that are submitted later; polls, learns and deploys
     until SIGTERM or Ctrl-C, which leave jobs alone. Logs to standard error: JSON, or words on a
     terminal. Under systemd it says when it is ready and feeds the watchdog.
     """
-    caps = dict(map(_cap, max_jobs))
+    caps, address = dict(map(_cap, max_jobs)), _address(metrics_addr)
     store = common.opened(common.storage_url(storage), create=True)
     log = _Log()
-    notifier = Notifier(lambda name, why: log.tell(name, None, (_undelivered(why),)))
+    gauges = Gauges()
+
+    def trouble(name: str, why: str) -> None:
+        events = (Event(time.time(), "notification_failed", why),)
+        gauges.happened(name, events)
+        log.tell(name, None, events)
+
+    notifier = Notifier(trouble)
 
     def tell(name: str, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
         log.tell(name, state, events)
@@ -60,13 +84,15 @@ def daemon(generators: int, max_jobs: tuple[str, ...], storage: str | None) -> N
         generators=generators,
         progress=lambda: _notify("WATCHDOG=1"),
         max_jobs=caps,
+        gauges=gauges,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     log.tell("", None, (Event(time.time(), "daemon_started", f"drives what {store.url} holds"),))
     _notify("READY=1")
     try:
-        service.run()
+        with figures(gauges, address, metrics_file, log):
+            service.run()
     finally:
         _notify("STOPPING=1")
         notifier.close(GRACE)
@@ -100,8 +126,13 @@ def _cap(option: str) -> tuple[str, int]:
     return runner, int(count)
 
 
-def _undelivered(why: str) -> Event:
-    return Event(time.time(), "notification_failed", why)
+def _address(text: str | None) -> tuple[str, int] | None:
+    if text is None:
+        return None
+    host, sign, port = text.rpartition(":")
+    if not sign or not host or not port.isdecimal() or not int(port) < 1 << 16:
+        raise Refused(f"--metrics-addr {text} is not HOST:PORT, for example 127.0.0.1:9090")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class _Log:
@@ -117,6 +148,32 @@ class _Log:
         if name not in self._shown:
             self._shown[name] = Progress(name, sys.stderr, among_others=True)
         self._shown[name].watch(state, events)
+
+
+@contextmanager
+def figures(
+    gauges: Gauges, address: tuple[str, int] | None, file: Path | None, log: _Log
+) -> Iterator[None]:
+    """Let figures be read at ``address`` and in ``file``; the file is removed in the end.
+
+    Raises OSError where either cannot be had.
+    """
+
+    def failed(why: str) -> None:
+        log.tell("", None, (Event(time.time(), "metrics_file_failed", why),))
+
+    server = serve(*address, gauges.text) if address else None
+    stop = None
+    try:
+        stop = keep_writing(file, gauges.text, failed) if file else None
+        yield
+    finally:
+        if server:
+            server.shutdown()
+            server.server_close()
+        if file is not None and stop is not None:
+            stop.set()
+            file.unlink(missing_ok=True)
 
 
 def _notify(text: str) -> None:
