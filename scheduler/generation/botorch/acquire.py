@@ -42,11 +42,17 @@ class Maximizer:
         rng: np.random.Generator,
         polytope: Polytope | None,
         box: Box | None = None,
+        *,
+        front: bool = False,
     ) -> None:
-        """``box``: the least and the greatest coordinates, both (d,); by default the cube's."""
+        """Look nowhere yet.
+
+        ``box``: the least and the greatest coordinates, both (d,); by default the cube's;
+        ``front``: whether it is one that is looked for, of several objectives.
+        """
         self.space = space
         self._score = score
-        self._pool = Pool(space, rng, polytope, box)
+        self._pool = Pool(space, rng, polytope, box, front=front)
         self._low, self._high = self._pool.box
         self._discrete = np.array([axis.discrete for axis in space.axes])
         relaxed = np.array([axis.ordered and axis.count > RELAXED for axis in space.axes])

@@ -135,7 +135,7 @@ class BotorchGenerator:
                 value = _score(problem, self._points(pending), seed)
                 score = value if success is None else _sum(value, success)
                 incumbents = incumbents_of(problem)
-                arm = self._best_new(score, rng, incumbents, used, box)
+                arm = self._best_new(score, rng, incumbents, used, box, front=several)
                 point = self._points([arm])
                 if not _is_near(point, incumbents[:1]):
                     break
@@ -155,11 +155,13 @@ class BotorchGenerator:
         incumbents: Points,
         used: set[Key],
         box: Box | None,
+        *,
+        front: bool,
     ) -> Mapping[str, Value]:
         """Return the best arm that does not exist, in the box if it holds any."""
         looked = 0
         for limits in (box, None) if box else (None,):
-            search = Maximizer(self.space, score, rng, self._polytope, limits)
+            search = Maximizer(self.space, score, rng, self._polytope, limits, front=front)
             points = search.ranked(incumbents)
             looked += len(points)
             for point in points:

@@ -7,7 +7,9 @@ from scheduler.generation.space import Points, Space
 
 RAW, NEAR = 512, 256
 """Uniform points, and points near the incumbents; fewer where constraints forbid some, twice as
-many where there are discrete parameters, which no gradient leads through."""
+many where there are discrete parameters, which no gradient leads through, and for a front."""
+NARROWEST, NARROWEST_OF_A_FRONT = 1e-5, 1e-3
+"""How near to an incumbent: one optimum is pinned down, while a front has gaps to be filled."""
 Box = tuple[Points, Points]
 """The least and the greatest coordinates, both of shape (d,)."""
 
@@ -21,15 +23,18 @@ class Pool:
         rng: np.random.Generator,
         polytope: Polytope | None,
         box: Box | None = None,
+        *,
+        front: bool = False,
     ) -> None:
-        """``polytope``: of the linear constraints, where there are any."""
+        """``polytope``: of the linear constraints; ``front``: of several objectives."""
         self.space = space
         self._rng = rng
         self._polytope = polytope
         self._boxed = box is not None
         self.box = box or (np.zeros(space.dimension), np.ones(space.dimension))
         self._discrete = np.array([axis.discrete for axis in space.axes])
-        self._looks = 2 if self._discrete.any() else 1
+        self._looks = 2 if front or self._discrete.any() else 1
+        self._narrowest = np.log10(NARROWEST_OF_A_FRONT if front else NARROWEST)
 
     def uniform(self, incumbents: Points) -> Points:
         """Return points from everywhere in the box, shape (n, d); ``incumbents``: (k, d)."""
@@ -50,7 +55,7 @@ class Pool:
         points = incumbents[rng.integers(len(incumbents), size=count)]
         changed = rng.random(shape) < max(0.3, 1.5 / self.space.dimension)
         changed[np.arange(count), rng.integers(self.space.dimension, size=count)] = True
-        width = 10.0 ** rng.uniform(-5.0, -0.5, size=(count, 1))
+        width = 10.0 ** rng.uniform(self._narrowest, -0.5, size=(count, 1))
         moved = points + width * rng.standard_normal(shape)
         jump = self._discrete & (rng.random(shape) < 0.5)
         moved = np.where(jump, rng.random(shape), moved)

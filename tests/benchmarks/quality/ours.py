@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -98,7 +98,7 @@ class Schedd:
         """Return (parameters, metrics) of measured arms, in order of trial."""
         return tuple((self._arms[i], self._measured[i]) for i in sorted(self._measured))
 
-    def failed(self) -> Arms:
+    def failed(self, _reasons: Collection[str]) -> Arms:
         """Return arms that failed, in order of trial."""
         return tuple(self._arms[i] for i in sorted(self._failed))
 
@@ -167,12 +167,22 @@ class Schedd:
         return self._made[key].generate(request)
 
 
+def version(of: Problem, *, sobol: bool = False) -> str:
+    """Return what changes when arms for such a problem do: a digest of those of short runs.
+
+    What looks for a front is not what looks for one optimum, so each has runs of its own.
+    """
+    return _digest(front=len(of.objectives) > 1, sobol=sobol)
+
+
 @functools.cache
-def version(*, sobol: bool = False) -> str:
-    """Return what changes when arms do: a digest of those of a few short runs."""
+def _digest(*, front: bool, sobol: bool) -> str:
     digest = hashlib.blake2b(digest_size=6)
-    for name, mode in TOLD_BY:
-        problem = replace(by_name()[name], budget=FIRST)
+    told_by = ((by_name()[name], mode) for name, mode in TOLD_BY)
+    for whole, mode in told_by:
+        if (len(whole.objectives) > 1) is not front:
+            continue
+        problem, name = replace(whole, budget=FIRST), whole.name
         system = Schedd(definition_of(by_name()[name], 0, sobol=sobol))
         play(problem, mode, 0, system)
         for arm in system.arms():
@@ -200,13 +210,16 @@ def measure(name: str, mode: str, seed: int, *, sobol: bool = False) -> tuple[di
 def main() -> int:
     arguments = _arguments()
     path = results.FOLDER / f"{arguments.tag}.jsonl"
-    current = version(sobol=arguments.sobol)
-    wanted = [((arguments.tag, p, m, s), current) for s, p, m in _jobs(arguments)]
+    wanted = [
+        ((arguments.tag, p, m, s), version(by_name()[p], sobol=arguments.sobol))
+        for s, p, m in _jobs(arguments)
+    ]
+    versions = dict(wanted)
     todo = results.missing(path, wanted, any_version=arguments.stored)
     print(f"{len(wanted) - len(todo)} runs are in {path}, {len(todo)} to do", flush=True)
     for key, (record, trace) in _done(todo, arguments):
         names = dict(zip(("system", "problem", "mode", "seed"), key, strict=True))
-        results.append(path, {**names, "version": current, **record})
+        results.append(path, {**names, "version": versions[key], **record})
         if arguments.trace:
             with arguments.trace.open("a") as file:
                 file.write(json.dumps({**names, "trace": trace}) + "\n")
