@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from scheduler.model.trial import TrialStatus
+from scheduler.model.trial import ARMS_OWN, TrialStatus
 from scheduler.storage import migrations, read, schema
 from scheduler.storage.errors import StorageError
 from scheduler.storage.sqlite import Sqlite
@@ -66,7 +66,7 @@ def test_everything_that_was_stored_is_still_there(old):
         {"loss", "size"},
         (),
     )
-    assert store.failed(experiment.id) == ({"x": 0.8907156931236386, "kind": "a"},)
+    assert store.failed(experiment.id, ARMS_OWN) == ({"x": 0.8907156931236386, "kind": "a"},)
     store.close()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulation.stores import RUN, commit, definition, in_memory, in_sqlite, trial
+from simulation.stores import EVERY, RUN, commit, definition, stored, trial
 
 from scheduler.model.experiment import STATUS_QUO, ExperimentState
 from scheduler.model.observation import Observation, Outcome
@@ -75,22 +75,21 @@ def test_the_baseline_is_the_mean_of_all_of_the_status_quo():
     assert ExperimentState(without, outcomes=outcomes).baseline is None
 
 
-@pytest.mark.parametrize("made", [in_memory, in_sqlite])
-def test_a_model_is_given_the_status_quo_of_all_batches_once(made, tmp_path):
-    driven = made(tmp_path, definition(trials={"batch_size": 2}))
-    for index, value in ((2, 1.0), (3, 4.0)):
-        batch = trial(index, TrialStatus.COMPLETED, arms=2, completed_at=float(index))
-        again = Arm(STATUS_QUO, {"x": 0.5})
-        batch = replace(batch, arms=(*batch.arms, again))
-        seen = [Observation(index, 1, arm.name, "loss", value, 0.5) for arm in batch.arms]
-        after = commit(
-            driven,
-            trials=(batch,),
-            observations=tuple(seen),
-            generator_runs=(replace(RUN, index=index),),
-        )
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_model_is_given_the_status_quo_of_all_batches_once(kind, tmp_path):
+    with stored(kind, tmp_path, definition(trials={"batch_size": 2})) as driven:
+        for index, value in ((2, 1.0), (3, 4.0)):
+            batch = trial(index, TrialStatus.COMPLETED, arms=2, completed_at=float(index))
+            again = Arm(STATUS_QUO, {"x": 0.5})
+            batch = replace(batch, arms=(*batch.arms, again))
+            seen = [Observation(index, 1, arm.name, "loss", value, 0.5) for arm in batch.arms]
+            after = commit(
+                driven,
+                trials=(batch,),
+                observations=tuple(seen),
+                generator_runs=(replace(RUN, index=index),),
+            )
+        found = driven.journal.measured()
     assert after.baseline == {"loss": 2.5}
-    found = driven.journal.measured()
     assert [p["x"] for p, _ in found] == [0.02, 0.0201, 0.5, 0.03, 0.0301]
     assert found[2][1]["loss"] == (2.5, pytest.approx(0.5 / math.sqrt(2)))
-    driven.close()

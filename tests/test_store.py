@@ -6,9 +6,9 @@ from itertools import count
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from places import KINDS, place, url
+from places import KINDS
 from simulation.history import History
-from simulation.stores import RUN, commit, definition, in_database, in_memory, trial
+from simulation.stores import EVERY, RUN, commit, definition, stored, trial
 from sqlalchemy.exc import IntegrityError
 
 from scheduler.model.experiment import (
@@ -24,27 +24,19 @@ from scheduler.model.trial import ARMS_OWN, Arm, Trial, TrialStatus, Wish
 from scheduler.storage import read
 from scheduler.storage.errors import LeaseLost
 
-__all__ = ["url"]
-
 T = TrialStatus
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=EVERY)
 def driven(request, tmp_path):
-    if request.param == "memory":
-        yield in_memory()
-        return
-    with place(request.param, tmp_path) as url:
-        made = in_database(url, tmp_path)
+    with stored(request.param, tmp_path) as made:
         yield made
-        made.close()
 
 
-@pytest.fixture
-def stored(url, tmp_path):
-    made = in_database(url, tmp_path)
-    yield made
-    made.close()
+@pytest.fixture(params=KINDS, name="stored")
+def in_each(request, tmp_path):
+    with stored(request.param, tmp_path) as made:
+        yield made
 
 
 def test_a_new_experiment_has_the_arms_that_were_given(driven):
@@ -204,15 +196,13 @@ def test_what_a_history_leaves_in_memory_it_leaves_in_a_database(seed, tmp_path)
     kind = KINDS[seed % 2]
     without = {"command_stop", "command_abandon", "command_retry", "budget"}
     history = History(seed, without=frozenset(without)).play()
-    with place(kind, tmp_path) as url:
-        driven = in_database(url, tmp_path, history.store.definition)
+    with stored(kind, tmp_path, history.store.definition) as driven:
         state = replace(driven.state(), active={})
         state = evolve(replace(state, tally=type(state.tally)()), first_of(driven))
         for _, changes in history.store.log:
             driven.journal.commit(state, changes)
             state = evolve(state, changes)
             assert driven.state() == state
-        driven.close()
 
 
 def first_of(driven):

@@ -47,8 +47,8 @@ CONNECT: Mapping[str, str | int] = {
 """What the URL may set otherwise, as ``?connect_timeout=20``."""
 _ONE_OF_US = 0x5C4EDD
 """The advisory lock of those who make the schema."""
-_TRANSIENT = ("08", "25", "40", "53", "55", "57", "58")
-"""Classes of errors that pass: connection, state, conflict, resources, locks, operators, I/O."""
+_PASSING = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
+"""What passes: connections, read-only, idle, conflicts, resources, locks, operators, I/O."""
 
 
 class Postgres(Database):
@@ -88,7 +88,7 @@ class Postgres(Database):
                 f"{self.shown}: {cause}; schedd needs a schema of its own to make tables in, "
                 "for example CREATE SCHEMA schedd AUTHORIZATION its user"
             )
-        if state.startswith(_TRANSIENT) or isinstance(
+        if state.startswith(_PASSING) or isinstance(
             error.orig, (psycopg.OperationalError, psycopg.InterfaceError)
         ):
             return StorageBusy(f"{self.shown}: {cause}")
@@ -117,10 +117,11 @@ class Postgres(Database):
     def prepare(self, *, create: bool, tell: Tell) -> None:
         """Look at the server's version first; then as every database."""
         with self.single() as connection:
-            found = connection.exec_driver_sql("SHOW server_version").scalar_one()
-        if int(found.split(".")[0].split("b")[0].split("r")[0].split("d")[0]) < OLDEST:
+            number = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
+        version = int(number) // 10000
+        if version < OLDEST:
             raise StorageError(
-                f"{self.shown} is PostgreSQL {found}; schedd needs {OLDEST} or later"
+                f"{self.shown} is PostgreSQL {version}; schedd needs {OLDEST} or later"
             )
         super().prepare(create=create, tell=tell)
 
@@ -169,11 +170,8 @@ def _arguments(url: URL) -> dict[str, Any]:
     ours = {name: value for name, value in CONNECT.items() if name not in url.query}
     settings = [f"-c {name}={value}" for name, value in SETTINGS.items()]
     theirs = url.query.get("options", ())
-    return ours | {
-        "options": " ".join([theirs] if isinstance(theirs, str) else theirs)
-        + " "
-        + " ".join(settings)
-    }
+    before = [theirs] if isinstance(theirs, str) else theirs
+    return ours | {"options": " ".join([*before, *settings])}
 
 
 def _on_checkout(connection: Any, *_: object) -> None:

@@ -1,6 +1,9 @@
 """One experiment in a store of either kind, for the promises that both keep."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from places import KINDS, place
 
 from scheduler.clock import Clock
 from scheduler.model.definition import ExperimentDefinition
@@ -76,6 +79,18 @@ def in_database(url, folder, made=None):
     return Driven(journal, command, store, experiment, (lease,))
 
 
+@contextmanager
+def stored(kind, folder, made=None):
+    """One experiment in memory, or in a new database of a kind."""
+    if kind == "memory":
+        yield in_memory(made)
+        return
+    with place(kind, folder) as url:
+        driven = in_database(url, folder, made)
+        yield driven
+        driven.close()
+
+
 def commit(driven, **changes):
     """Write, and return what both memory and store say then."""
     before = driven.state()
@@ -94,4 +109,5 @@ def trial(index, status=TrialStatus.CANDIDATE, arms=1, **fields):
     return Trial(index, made, status, generator_run=0, node=0, created_at=1.0, **fields)
 
 
+EVERY = ("memory", *KINDS)
 RUN = GeneratorRun(0, 0, "sobol", 2**32 - 1, cursor=5, predictions=({"loss": {"mean": 0.1}},))
