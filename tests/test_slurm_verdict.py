@@ -313,6 +313,13 @@ def test_no_end_is_believed_at_once(said: str) -> None:
         assert state(judge(again, word(line("RUNNING"), taken=260.0))) == "RUNNING"
 
 
+def test_what_was_said_before_does_not_count_for_what_is_said_now() -> None:
+    long_ago = Seen(state=ABSENT, since=1.0)
+    for given in (files(seen=long_ago), files(claim=CLAIM, seen=long_ago)):
+        verdict = judge(given, word(line("NODE_FAIL")))
+        assert (state(verdict), verdict.seen) == (None, Seen(state="NODE_FAIL", since=200.0))
+
+
 def test_a_second_slurm_job_of_a_task_is_not_needed() -> None:
     other = line("PENDING")
     verdict = judge(files(claim=CLAIM), word(line("RUNNING"), others=(other,)))
