@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
@@ -83,10 +84,11 @@ class Service:
         self._seats: dict[str, _Seat] = {}
         self._aside: dict[str, float] = {}
         self._troubled = False
-        self._stop = threading.Event()
-        self._timer = BackgroundScheduler(
-            timezone=UTC, executors={"default": ThreadPoolExecutor(THREADS)}
-        )
+        # Unlike threading.Event, this queue may be entered again from a signal handler.
+        self._told: SimpleQueue[None] = SimpleQueue()
+        self._stopping = False
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._timer = BackgroundScheduler(timezone=UTC, executors={"default": self._threads})
 
     def run(self) -> None:
         """Drive until :meth:`stop`; then let go of everything. Jobs go on."""
@@ -98,23 +100,28 @@ class Service:
         )
         self._timer.start()
         try:
-            self._stop.wait()
+            self._told.get()
         finally:
-            self._timer.shutdown(wait=True)
+            # To wait with the timer's locks in hand would be to wait for turns that wait for them.
+            self._timer.shutdown(wait=False)
+            self._threads.shutdown(wait=True)
             for seat in list(self._seats.values()):
                 self._leave(seat)
 
     def stop(self) -> None:
-        """Ask :meth:`run` to end once the turns under way are over; from any thread."""
-        self._stop.set()
+        """Ask :meth:`run` to end once the turns under way are over; from any thread or signal."""
+        self._stopping = True
+        self._told.put(None)
 
     # -- discovery
 
     def _discover(self) -> None:
         """Take what nobody drives.
 
-        The watchdog is fed here, in a thread of the pool: where all of it hangs, it starves.
+        The watchdog is fed here, in a thread of the pool: where all of it hangs, it starves. To
+        wait for the store is not to hang.
         """
+        self._progress()
         try:
             found = read.unfinished(self._store)
         except StorageError as error:
@@ -125,11 +132,10 @@ class Service:
         self._troubled = False
         now = time.monotonic()
         for name in found:
-            if name in self._seats or self._aside.get(name, now) > now or self._stop.is_set():
+            if name in self._seats or self._aside.get(name, now) > now or self._stopping:
                 continue
             self._aside.pop(name, None)
             self._adopt(name)
-        self._progress()
 
     def _adopt(self, name: str) -> None:
         bell = _Bell(self, name)
@@ -218,7 +224,8 @@ class Service:
             return
         if (pace := _pace(seat.driven)) != seat.interval:
             seat.interval = pace
-            self._timer.reschedule_job(seat.name, trigger="interval", seconds=pace)
+            with suppress(JobLookupError):  # the timer has been stopped meanwhile
+                self._timer.reschedule_job(seat.name, trigger="interval", seconds=pace)
         if loop.eager or seat.driven.news.is_set:
             self.ring(seat.name, EAGER)
 
@@ -228,7 +235,8 @@ class Service:
         if aside:
             self._aside[seat.name] = time.monotonic() + aside
         seat.over = True
-        self._timer.remove_job(seat.name)
+        with suppress(JobLookupError):  # the timer has been stopped meanwhile
+            self._timer.remove_job(seat.name)
         self._seats.pop(seat.name, None)
         seat.driven.release()
         self._slots.forget(seat.name)

@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from cli_bench import ENTRY, process
 
+from scheduler.gauges import Gauges
+from scheduler.service import Service
 from scheduler.storage.store import Store
 
 FILE = """\
@@ -118,6 +121,26 @@ def test_it_drives_what_is_there_and_what_comes_later_and_leaves_jobs_alone(tmp_
         until(lambda: set(stand(tmp_path).values()) == {"COMPLETED"}, "all end")
         stopped(second)
     assert len(starts(tmp_path)) == len(set(starts(tmp_path))) == 9
+
+
+def test_it_stops_while_an_experiment_is_being_taken(tmp_path):
+    process(tmp_path, "submit", written(tmp_path, "one"))
+
+    def tell(_name, _state, events):
+        if events[0].kind == "experiment_taken":
+            service.stop()
+            until(lambda: not service._timer.running, "the timer is stopped")
+
+    store = Store.open(f"sqlite:///{tmp_path}/schedd.db")
+    service = Service(
+        store, tell, generators=1, progress=lambda: None, max_jobs={}, gauges=Gauges()
+    )
+    running = threading.Thread(target=service.run, daemon=True)
+    running.start()
+    running.join(PATIENCE)
+    assert not running.is_alive()
+    assert not store.is_driven("one")
+    store.close()
 
 
 def test_another_takes_over_from_one_that_was_killed(tmp_path):

@@ -43,6 +43,10 @@ VERBS = {
     "fail": ("scheduler.cli.external", "Report that an external trial has failed."),
     "record": ("scheduler.cli.record", "Inside a trial: record values of metrics."),
     "db": ("scheduler.cli.db", "Check, copy or upgrade the database itself."),
+    "install-service": (
+        "scheduler.cli.install",
+        "Run schedd as a service of systemd: write its units.",
+    ),
     "doctor": ("scheduler.cli.doctor", "Check this machine, and say what will work."),
 }
 

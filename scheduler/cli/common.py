@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from scheduler import registry
+from scheduler.cli import under_systemd
 from scheduler.cli.refused import Refused
 from scheduler.config.load import load_file
 from scheduler.model.definition import ExperimentDefinition
@@ -99,9 +100,13 @@ def page_options(function: F) -> F:
 
 
 def storage_url(option: str | None, definition: ExperimentDefinition | None = None) -> str:
-    """Return the URL of the store: the option, the file, the environment, or the default."""
+    """Return the URL of the store: the option, the file, the environment, or the default.
+
+    The environment of a service: its credential ``storage``, which is secret, comes first.
+    """
     of_file = definition.storage if definition else None
-    return option or of_file or os.environ.get("SCHEDD_STORAGE") or DEFAULT_STORAGE
+    of_service = under_systemd.credential("storage") or os.environ.get("SCHEDD_STORAGE")
+    return option or of_file or of_service or DEFAULT_STORAGE
 
 
 def opened(url: str, *, create: bool = False) -> Store:

@@ -1,8 +1,8 @@
 """The verbs of the service: daemon, which drives everything in a store, and submit."""
 
+import faulthandler
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from scheduler import registry
-from scheduler.cli import common
+from scheduler.cli import common, under_systemd
 from scheduler.cli.progress import Progress
 from scheduler.cli.refused import Refused
 from scheduler.gauges import Gauges
@@ -60,10 +60,13 @@ def daemon(
 
     Takes those that nobody drives, also those that are submitted later; polls, learns and deploys
     until SIGTERM or Ctrl-C, which leave jobs alone. Logs to standard error: JSON, or words on a
-    terminal. Under systemd it says when it is ready and feeds the watchdog.
+    terminal. Under systemd it says when it is ready and feeds the watchdog; schedd install-service
+    makes it a service.
     """
+    faulthandler.enable()  # the watchdog's SIGABRT shows where every thread hangs
     caps, address = dict(map(_cap, max_jobs)), _address(metrics_addr)
     store = common.opened(common.storage_url(storage), create=True)
+    tell_systemd = under_systemd.notifier()
     log = _Log()
     gauges = Gauges()
 
@@ -82,19 +85,19 @@ def daemon(
         store,
         tell,
         generators=generators,
-        progress=lambda: _notify("WATCHDOG=1"),
+        progress=lambda: tell_systemd("WATCHDOG=1"),
         max_jobs=caps,
         gauges=gauges,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     log.tell("", None, (Event(time.time(), "daemon_started", f"drives what {store.url} holds"),))
-    _notify("READY=1")
+    tell_systemd("READY=1")
     try:
         with figures(gauges, address, metrics_file, log):
             service.run()
     finally:
-        _notify("STOPPING=1")
+        tell_systemd("STOPPING=1")
         notifier.close(GRACE)
         store.close()
     log.tell("", None, (Event(time.time(), "daemon_stopped", "jobs go on"),))
@@ -174,16 +177,3 @@ def figures(
         if file is not None and stop is not None:
             stop.set()
             file.unlink(missing_ok=True)
-
-
-def _notify(text: str) -> None:
-    """Tell systemd, where it started us; see sd_notify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    address = f"\0{address[1:]}" if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        try:
-            out.sendto(text.encode(), address)
-        except OSError as error:
-            click.echo(f"systemd cannot be told {text}: {error.strerror}", err=True)

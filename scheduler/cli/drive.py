@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from scheduler.cli import common
-from scheduler.cli.errors import ENDED_BY_FAILURES
+from scheduler.cli.errors import ENDED_BY_FAILURES, report
 from scheduler.cli.progress import Progress, progress
 from scheduler.cli.summary import summary
 from scheduler.daemon import (
@@ -85,22 +85,39 @@ def resume(name: str | None, storage: str | None) -> None:
 def tick(name: str | None, storage: str | None) -> None:
     """Do what is due now and leave: for cron.
 
-    Looks at the jobs, reads metrics, decides, submits what fits, and ends. Does nothing, with
-    exit status 0, where another process drives the experiment.
+    Looks at the jobs, reads metrics, decides, submits what fits, and ends. With a NAME for that
+    experiment, else for every one in the store, one after the other. Does nothing, with exit
+    status 0, where another process drives the experiment.
     """
-    store, experiment = common.find(storage, name)
+    if name is not None:
+        sys.exit(_tick(*common.find(storage, name)))
+    store = common.opened(common.storage_url(storage))
+    sys.exit(max((_tick_one_of_many(store, each) for each in read.unfinished(store)), default=0))
+
+
+def _tick_one_of_many(store: Store, name: str) -> int:
+    """Return the exit status of one tick; what is wrong with it does not stop the next one's."""
+    experiment = store.find(name)
+    if experiment is None:
+        return 0  # deleted meanwhile
+    try:
+        return _tick(store, experiment)
+    except Exception as error:
+        return report(error)
+
+
+def _tick(store: Store, experiment: Experiment) -> int:
     try:
         driven = take(store, experiment)
     except Held:
-        return
+        return 0
     shown = Progress(experiment.definition.name, sys.stderr)
     try:
         with telling(experiment.definition.name, shown) as watch:
             drive_once(driven, watch)
     finally:
         driven.release()
-    if driven.loop.state.status is ExperimentStatus.FAILED:
-        sys.exit(ENDED_BY_FAILURES)
+    return ENDED_BY_FAILURES if driven.loop.state.status is ExperimentStatus.FAILED else 0
 
 
 def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoReturn:

@@ -7,7 +7,7 @@ import click
 from scheduler.config.errors import ConfigError
 from scheduler.model.redefine import DefinitionChanged
 from scheduler.plugins import RegistryError
-from scheduler.storage.errors import Held, LeaseLost, StorageError
+from scheduler.storage.errors import Held, LeaseLost, StorageBusy, StorageError
 from scheduler.warm_start import NoSource
 
 ENDED_BY_FAILURES = 1
@@ -25,6 +25,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (RegistryError, BAD_INPUT),
     (Held, HELD),
     (LeaseLost, LOST),
+    (StorageBusy, SYSTEM),  # it may answer later: a service tries again
     (StorageError, STORAGE),
     (OSError, SYSTEM),
 )

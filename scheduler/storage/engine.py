@@ -42,6 +42,14 @@ def shown(url: str) -> str:
     return ""
 
 
+def absolute(url: str) -> str:
+    """Return a URL that names the same database from every folder. Raises StorageError."""
+    parsed = _parse(url)
+    if parsed.drivername == PSYCOPG:
+        return url
+    return parsed.set(database=str(path_of(parsed))).render_as_string(hide_password=False)
+
+
 def check_creatable(url: str) -> str:
     """Return in words that a database can be made where there is none. Raises StorageError."""
     parsed = _parse(url)
