@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from services.kubernetes import schema
-from services.kubernetes.bed import ClusterBed
+from services.kubernetes.bed import GIVEN, ClusterBed
 from services.kubernetes.cluster import FakeCluster
 from services.kubernetes.faults import call
 
@@ -118,3 +118,29 @@ def test_a_kill_around_any_request_costs_nothing(tmp_path):
 def test_nor_do_two_kills(tmp_path):
     found, draw = points(tmp_path), random.Random(1)
     assert all_swept(tmp_path, [draw.sample(found, 2) for _ in range(100)]) == {}
+
+
+TOO_LONG = {
+    "total_trials: 3, max_pending_trials: 2": "total_trials: 1, ttl: 1s",
+    "NOTES;": "NOTES; sleep 3600;",
+    "  - {name: b, parameters: {x: 0.5}}\n": "",
+    "  - {name: c, parameters: {x: 0.75}}\n": "",
+}
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_nor_does_one_around_a_cancellation(tmp_path, when):
+    text = GIVEN
+    for before, instead in TOO_LONG.items():
+        assert before in text
+        text = text.replace(before, instead)
+    with FakeCluster(tmp_path / "cluster") as cluster:
+        bed = ClusterBed(tmp_path / "bed", cluster, text)
+        process = bed.start("run")
+        cluster.fault(**{when: call(lambda: os.kill(process.pid, signal.SIGKILL))}, verb="delete")
+        assert bed.wait(process).killed
+        bed.go_on("resume")
+        found = bed.rows("SELECT status, reason, attempt FROM trial")
+        assert (found, bed.faults) == ([("FAILED", "TIMEOUT", 1)], [])
+        assert (bed.ran(), cluster.pods()) == ({"0 1": 1}, [])
