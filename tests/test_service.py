@@ -54,9 +54,9 @@ def written(folder: Path, name: str, trials: int = 3, text: str = FILE) -> str:
 
 
 @contextlib.contextmanager
-def daemon(folder: Path, **environ: str):
+def daemon(folder: Path, *words: str, **environ: str):
     started = subprocess.Popen(
-        [*ENTRY, "daemon"],
+        [*ENTRY, "daemon", *words],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
