@@ -154,7 +154,9 @@ def _of_process(started: float) -> Iterator[tuple[str, str, str, list[Sample]]]:
 
 def _family(name: str, kind: str, words: str, samples: list[Sample]) -> str:
     lines = [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{suffix}{_labels(labels)} {float(value)!r}" for suffix, labels, value in samples]
+    lines += [
+        f"{name}{suffix}{_labels(labels)} {float(value)!r}" for suffix, labels, value in samples
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -47,6 +47,13 @@ VERBS = {
         "scheduler.cli.install",
         "Run schedd as a service of systemd: write its units.",
     ),
+    "export": ("scheduler.cli.transfer", "Write all that is stored of an experiment."),
+    "import": ("scheduler.cli.transfer", "Store an experiment that schedd export wrote."),
+    "delete": (
+        "scheduler.cli.remove",
+        "Remove an experiment, its history and its trials' folders.",
+    ),
+    "gc": ("scheduler.cli.remove", "Free the disk of what is not needed any more."),
     "doctor": ("scheduler.cli.doctor", "Check this machine, and say what will work."),
 }
 

@@ -128,7 +128,6 @@ NOT_YET = frozenset(
         "parameters.digits",
         "early_stopping_strategy",
         "early_stopping",
-        "logs",
         "stopping_criteria.max_cost",
         "runner.shell",
         "schedule",

@@ -146,6 +146,13 @@ class OnResume(Model):
     """Nothing; its budget; or its runner too, while no job is pending."""
 
 
+class Logs(Model):
+    """What becomes of what trials have written."""
+
+    retain: Duration | None = None
+    """``schedd gc`` removes the logs of trials that ended longer ago."""
+
+
 class ExperimentDefinition(Model):
     """Everything about an experiment that does not change while it runs."""
 
@@ -171,6 +178,7 @@ class ExperimentDefinition(Model):
     runner: RunnerSpec
     polling: Polling = Polling()
     on_resume: OnResume = OnResume()
+    logs: Logs = Logs()
     notifications: tuple[Notification, ...] = Field(default=(), max_length=20)
 
     @model_validator(mode="before")

@@ -9,7 +9,7 @@ from scheduler.model.definition import ExperimentDefinition
 
 MAY_CHANGE = (
     *("trials", "stopping_criteria", "failures", "missing_metrics", "polling"),
-    "notifications",
+    *("notifications", "logs"),
 )
 """What a later run of the same experiment, or ``schedd set``, may set anew."""
 RUNNER = "runner"
