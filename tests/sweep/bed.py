@@ -70,8 +70,6 @@ class Ended:
 class Bed:
     """A folder with an experiment, and what it must have come to in the end."""
 
-    patience: float = STUCK
-
     def __init__(self, folder: Path, text: str) -> None:
         folder.mkdir()
         self.folder = folder

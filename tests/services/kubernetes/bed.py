@@ -36,12 +36,11 @@ runner:
 class ClusterBed(Bed):
     """A folder with an experiment, beside the cluster on which it runs."""
 
-    patience = 270.0
-
     def __init__(self, folder: Path, cluster: FakeCluster, text: str = GIVEN) -> None:
         notes = folder / "ran.log"
         text = text.replace("NOTES", str(notes)).replace("KUBECONFIG", str(cluster.kubeconfig))
         super().__init__(folder, text)
+        self.stuck = 270
         self.cluster = cluster
 
     def start(self, verb: str, prefix: Sequence[str] = ()) -> Popen[str]:
