@@ -254,7 +254,8 @@ def ended(claim: Claim, record: Record) -> JobReport:
     state, reason, message = _outcome(record)
     code = -record.signal or record.rc
     times = claim.started_at, record.ended_at
-    return JobReport(state, claim.job_id, reason, message, code, True, *times)
+    node = claim.node or None
+    return JobReport(state, claim.job_id, reason, message, code, True, *times, node)
 
 
 def _outcome(record: Record) -> tuple[JobState, str | None, str]:

@@ -48,7 +48,7 @@ def refined(files: Files, report: JobReport, line: Line) -> JobReport:
             return _out_of_memory(report)
         return report
     state, reason, message = found
-    node = words.node(line) if reason == "NODE_FAIL" else None
+    node = words.node(line) or report.node
     return replace(report, state=state, reason=reason, message=message, node=node)
 
 
