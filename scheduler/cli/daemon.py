@@ -67,6 +67,7 @@ def daemon(
     caps, address = dict(map(_cap, max_jobs)), _address(metrics_addr)
     store = common.opened(common.storage_url(storage), create=True)
     tell_systemd = under_systemd.notifier()
+    under_systemd.hide()
     log = _Log()
     gauges = Gauges()
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from scheduler.cli import common
+from scheduler.cli import common, under_systemd
 from scheduler.cli.errors import ENDED_BY_FAILURES, report
 from scheduler.cli.progress import Progress, progress
 from scheduler.cli.summary import summary
@@ -92,6 +92,7 @@ def tick(name: str | None, storage: str | None) -> None:
     if name is not None:
         sys.exit(_tick(*common.find(storage, name)))
     store = common.opened(common.storage_url(storage))
+    under_systemd.hide()
     sys.exit(max((_tick_one_of_many(store, each) for each in read.unfinished(store)), default=0))
 
 

@@ -21,14 +21,15 @@ def credential(name: str) -> str:
         return ""
 
 
-def notifier() -> Callable[[str], None]:
-    """Return what tells systemd something, see sd_notify(3); without systemd it does nothing.
-
-    From now on processes that we start do not see that systemd is there.
-    """
-    address = os.environ.get("NOTIFY_SOCKET", "")
+def hide() -> None:
+    """Let processes that we start from now on not see that systemd is there."""
     for name in _OURS:
         os.environ.pop(name, None)
+
+
+def notifier() -> Callable[[str], None]:
+    """Return what tells systemd something, see sd_notify(3); without systemd it does nothing."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
     if address.startswith("@"):
         address = f"\0{address[1:]}"
 
