@@ -249,7 +249,7 @@ def test_targets_compare_with_the_better_peer_and_with_sobol(capsys):
     table = report.Table([*runs("schedd", 0.4, 0.4), *peers])
     assert report.targets(table, "schedd", [("branin", "seq")]) == [True, True, False]
     printed = capsys.readouterr().out
-    assert "0.4 against 1 of optuna_gp, 2 seeds: 0.40 times" in printed
+    assert "0.4 against 1 of optuna_gp, 2 seeds in sight: 0.40 times" in printed
     assert "at most 1.33 times Sobol's, with 1 seeds" in printed
 
 
