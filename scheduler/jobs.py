@@ -138,6 +138,7 @@ def _task(definition: ExperimentDefinition, trial: Trial, place: Place, alone: b
         env=given | _environment(place.arm, values),
         files={
             "parameters.json": json.dumps(dict(place.arm.parameters), indent=2, sort_keys=True)
+            + "\n"
         },
     )
 
