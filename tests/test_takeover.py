@@ -141,24 +141,26 @@ def name(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def first_to_end(started: "list[subprocess.Popen[str]]") -> int:
-    """Wait until one of them has ended; return which."""
-    watched = [os.pidfd_open(process.pid) for process in started]
-    found = watched.index(select.select(watched, [], [])[0][0])
-    started[found].wait()
-    for number in watched:
-        os.close(number)
-    return found
+def first_to_follow(started: "list[subprocess.Popen[str]]") -> tuple[int, str]:
+    """Wait until one of them says that it follows another; return which, and what it said."""
+    streams = [process.stderr for process in started]
+    while True:
+        for stream in select.select(streams, [], [])[0]:
+            line = stream.readline()
+            assert line, "it has ended"
+            if "following it" in line:
+                return streams.index(stream), line
 
 
-def test_of_two_that_run_the_same_at_once_one_drives(start, folder, url):
+def test_of_two_that_run_the_same_at_once_one_drives_and_the_other_follows(start, folder, url):
     pair = [start("run", "e.yaml") for _ in range(2)]
-    winner, loser = pair[:: first_to_end(pair) * 2 - 1]
-    assert loser.returncode == 73
-    assert f"small is driven by process {winner.pid} on " in loser.communicate()[1]
+    number, said = first_to_follow(pair)
+    follower, driver = pair[number], pair[1 - number]
+    assert f"small is driven by process {driver.pid} on " in said
     (folder / "go").touch()
-    winner.communicate()
-    assert winner.returncode == 0
+    ends = [process.communicate()[0] for process in (driver, follower)]
+    assert (driver.returncode, follower.returncode) == (0, 0)
+    assert all("small: 6 trials (6 completed)" in end for end in ends)
     check(folder, url)
 
 
