@@ -77,7 +77,8 @@ def test_a_daemon_inherits_no_ignored_signal(folder):
     service = Service("ask", folder, folder / "log", ["sh", "-c", script], os.environ)
     await_that(lambda: not service.is_alive)
     service.close()
-    assert int((folder / "ignored").read_text().split()[1], 16) == 0
+    ignored = int((folder / "ignored").read_text().split()[1], 16)
+    assert ignored & 0x7FFFFFFF == 0  # those above are the threading library's own
 
 
 def test_nothing_outlives_a_test_process_that_is_killed(folder):

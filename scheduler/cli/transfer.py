@@ -25,7 +25,12 @@ LONGEST = 64 * 1024 * 1024
 @click.command()
 @common.name_argument
 @click.option(
-    "--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="All there is, a line of JSON each, or a table of trials.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; it must not exist.")
 @common.storage_option

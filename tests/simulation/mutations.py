@@ -89,9 +89,9 @@ def _takes_failure_for_loss(patch: pytest.MonkeyPatch) -> None:
     poll = Backend.poll
 
     def hasty(self, active, now):
-        silent = self._silent
+        silent = self.silence
         found = poll(self, active, now)
-        if not self._silent or silent:
+        if not self.silence or silent:
             return found
         running = [i for i, t in active.items() if t.status is TrialStatus.RUNNING]
         return dict.fromkeys(running, JobReport(JobState.LOST))

@@ -188,7 +188,7 @@ class Bed(local.Bed):
         beyond = sum(attempt - 1 for _, attempt, *_ in found.values())
         if beyond > extra:
             self.faults.append(f"{beyond} extra attempts: {self._history()}")
-        self._same("left in the queue", [], self._unfinished())
+        self._same("left in the queue", [], self.unfinished())
         self._same("processes", [], self._left())
         assert not self.faults, "\n".join(self.faults)
 
@@ -211,7 +211,8 @@ class Bed(local.Bed):
         x = {index: json.loads(parameters)["x"] for index, parameters in arms}
         self._same("values", {i: x[i] for i in completed}, dict(self.rows(query)))
 
-    def _unfinished(self) -> list[Job]:
+    def unfinished(self) -> list[Job]:
+        """Return the jobs that the cluster has yet to do."""
         going = {"PENDING", "RUNNING", "SUSPENDED", "CONFIGURING"}
         return [job for job in self.jobs() if job.state in going]
 
