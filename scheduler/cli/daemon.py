@@ -68,23 +68,12 @@ def daemon(
     store = common.opened(common.storage_url(storage), create=True)
     tell_systemd = under_systemd.notifier()
     under_systemd.hide()
-    log = _Log()
     gauges = Gauges()
-
-    def trouble(name: str, why: str) -> None:
-        events = (Event(time.time(), "notification_failed", why),)
-        gauges.happened(name, events)
-        log.tell(name, None, events)
-
-    notifier = Notifier(trouble)
-
-    def tell(name: str, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
-        log.tell(name, state, events)
-        notifier.tell(name, state, events)
-
+    audience = _Audience(gauges)
+    log = audience.log
     service = Service(
         store,
-        tell,
+        audience.tell,
         generators=generators,
         progress=lambda: tell_systemd("WATCHDOG=1"),
         max_jobs=caps,
@@ -99,7 +88,7 @@ def daemon(
             service.run()
     finally:
         tell_systemd("STOPPING=1")
-        notifier.close(GRACE)
+        audience.close()
         store.close()
     log.tell("", None, (Event(time.time(), "daemon_stopped", "jobs go on"),))
 
@@ -152,6 +141,29 @@ class _Log:
         if name not in self._shown:
             self._shown[name] = Progress(name, sys.stderr, among_others=True)
         self._shown[name].watch(state, events)
+
+
+class _Audience:
+    """Who is told what happens: the log, and those whom the experiments name."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self.log = _Log()
+        self._gauges = gauges
+        self._notifier = Notifier(self._trouble)
+
+    def tell(self, name: str, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
+        """Tell all of them what happened to one experiment."""
+        self.log.tell(name, state, events)
+        self._notifier.tell(name, state, events)
+
+    def close(self) -> None:
+        """Wait a little until those who are being told know."""
+        self._notifier.close(GRACE)
+
+    def _trouble(self, name: str, why: str) -> None:
+        events = (Event(time.time(), "notification_failed", why),)
+        self._gauges.happened(name, events)
+        self.log.tell(name, None, events)
 
 
 @contextmanager
