@@ -80,6 +80,7 @@ def test_no_trial_is_handed_out_twice_and_no_more_than_may_be_pending(ab, schedd
 def test_while_somebody_drives_results_wait_for_the_next_tick(ab, schedd):
     store, experiment = ab()
     schedd("next")
+    schedd("tick")  # as a driver does, it fills every slot
     lease = store.acquire(experiment, 1.0)
     assert schedd("next", "--wait", "0")[1].startswith("trial 1 of ab")
     status, out, _ = schedd("complete", "0", "--metric", "loss=1", "--metric", "size=1")

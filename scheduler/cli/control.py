@@ -85,6 +85,11 @@ def release(index: int, experiment: str | None, storage: str | None) -> None:
 def ask(store: Store, experiment: Experiment, wanted: Ask) -> None:
     """Note the command; say when it takes effect."""
     store.command(experiment.id, wanted, time.time())
+    say_when(store, experiment, wanted)
+
+
+def say_when(store: Store, experiment: Experiment, wanted: Ask) -> None:
+    """Say when a command that was noted takes effect."""
     name, index = experiment.definition.name, wanted.trial_index
     what = f"{wanted.verb} {name}" if index is None else f"{wanted.verb} trial {index} of {name}"
     if store.is_driven(name):

@@ -6,6 +6,7 @@ import click
 
 from scheduler.config.errors import ConfigError
 from scheduler.model.redefine import DefinitionChanged
+from scheduler.outside import Refusal
 from scheduler.plugins import RegistryError
 from scheduler.storage.errors import Held, LeaseLost, StorageBusy, StorageError
 from scheduler.warm_start import NoSource
@@ -23,6 +24,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (DefinitionChanged, BAD_INPUT),
     (NoSource, BAD_INPUT),
     (RegistryError, BAD_INPUT),
+    (Refusal, BAD_INPUT),
     (Held, HELD),
     (LeaseLost, LOST),
     (StorageBusy, SYSTEM),  # it may answer later: a service tries again

@@ -49,16 +49,17 @@ def serve(lines: "queue.SimpleQueue[bytes]", answers: BinaryIO) -> None:
             definitions[digest] = definition
             continue
         request = wire.parse_request(message["request"], definitions[digest])
-        key = _key(digest, request)
-        answers.write(_answer(request, message["number"], key, made))
+        key = key_of(digest, request)
+        answers.write(answer(request, message["number"], key, made))
         answers.flush()
         for node in nodes_of(request.definition, 0):
             later = replace(request, generator=node.generator, options=node.options)
-            if lines.empty() and _key(digest, later) not in made:
-                _make_ready(later, _key(digest, later), made)
+            if lines.empty() and key_of(digest, later) not in made:
+                _make_ready(later, key_of(digest, later), made)
 
 
-def _key(digest: str, request: GenerationRequest) -> tuple[str, ...]:
+def key_of(digest: str, request: GenerationRequest) -> tuple[str, ...]:
+    """Return what tells generators apart: experiment, generator and options."""
     return (digest, request.generator, json.dumps(dict(request.options), sort_keys=True))
 
 
@@ -73,12 +74,13 @@ def _make_ready(
         traceback.print_exception(error)  # it is told when arms are asked of it
 
 
-def _answer(
+def answer(
     request: GenerationRequest,
     number: int,
     key: tuple[str, ...],
     made: dict[tuple[str, ...], Generator],
 ) -> bytes:
+    """Return the line that answers ``request``; its generator is kept in ``made``."""
     start = time.monotonic()
     try:
         if key not in made:

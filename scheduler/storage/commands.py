@@ -37,8 +37,8 @@ def waiting(connection: Connection, experiment_id: int) -> tuple[Command, ...]:
     )
 
 
-def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> None:
-    """Note what a person asks for."""
+def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> int:
+    """Note what a person asks for; return the command's id."""
     values = {
         "experiment_id": experiment_id,
         "verb": ask.verb,
@@ -47,14 +47,24 @@ def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> No
         "created_at": now,
         "payload": rows.to_json(dict(ask.payload)),
     }
-    connection.execute(insert(schema.command), values)
+    made = connection.execute(insert(schema.command).returning(schema.command.c.id), values)
+    return int(made.scalar_one())
 
 
-def begin(connection: Connection, experiment_id: int, now: float) -> int | None:
+def is_applied(connection: Connection, command_id: int) -> bool:
+    """Whether a command has been carried out, or refused."""
+    c = schema.command.c
+    query = select(c.id).where(c.id == command_id, c.applied_at.is_not(None))
+    return connection.execute(query).first() is not None
+
+
+def begin(
+    connection: Connection, experiment_id: int, now: float, index: int | None = None
+) -> int | None:
     """Hand out the first trial that waits for somebody: note that it begins, and return its index.
 
-    ``None`` where none waits. Of two that ask at once, in transactions of their own, one gets it:
-    an attempt begins once.
+    ``None`` where none waits; with ``index``, where that trial does not. Of two that ask at once,
+    in transactions of their own, one gets it: an attempt begins once.
     """
     t, c = schema.trial.c, schema.command.c
     begun = exists().where(
@@ -75,6 +85,7 @@ def begin(connection: Connection, experiment_id: int, now: float) -> int | None:
         .order_by(t.index)
         .limit(1)
     )
+    waits = waits if index is None else waits.where(t.index == index)
     # On PostgreSQL, whose transactions do not exclude each other, one takes its turn here.
     e = schema.experiment.c
     connection.execute(select(e.id).where(e.id == experiment_id).with_for_update())

@@ -185,15 +185,23 @@ class Store:
         with self.database.looking() as connection:
             return commands.waiting(connection, experiment_id)
 
-    def command(self, experiment_id: int, ask: Ask, now: float) -> None:
-        """Note what a person asks for; whoever drives the experiment applies it."""
+    def command(self, experiment_id: int, ask: Ask, now: float) -> int:
+        """Note what a person asks for; whoever drives the experiment applies it. Return its id."""
         with self.writing() as connection:
-            commands.note(connection, experiment_id, ask, now)
+            return commands.note(connection, experiment_id, ask, now)
 
-    def begin(self, experiment_id: int, now: float) -> int | None:
-        """Hand out the first trial that waits for somebody; ``None`` where none does."""
+    def is_applied(self, command_id: int) -> bool:
+        """Whether a command has been carried out, or refused."""
+        with self.reading() as connection:
+            return commands.is_applied(connection, command_id)
+
+    def begin(self, experiment_id: int, now: float, index: int | None = None) -> int | None:
+        """Hand out the first trial that waits for somebody; ``None`` where none does.
+
+        With ``index``: that trial, if it waits.
+        """
         with self.writing() as connection:
-            return commands.begin(connection, experiment_id, now)
+            return commands.begin(connection, experiment_id, now, index)
 
     # -- what generators learn from
 

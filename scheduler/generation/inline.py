@@ -1,0 +1,88 @@
+"""Generators in this process: for a program that asks for an arm and waits until it has it.
+
+Nothing here imports numpy, scipy or torch before arms are asked for.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from scheduler.generation import child, wire
+from scheduler.generation.base import Generator
+from scheduler.generation.protocol import GenerationReply, GenerationRequest
+from scheduler.generation.worker import of_sobol
+from scheduler.model.nodes import SOBOL
+
+
+class InlineGenerator:
+    """Makes arms when a reply is taken, in the thread that takes it; keeps its models between.
+
+    A request whose reply nobody takes costs nothing. What a generator raises makes Sobol step in;
+    one that hangs, hangs its caller.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = True
+        """Whether a reply is of use now; while it is not, there is none yet."""
+        self._request: GenerationRequest | None = None
+        self._made: dict[tuple[str, ...], Generator] = {}
+        self._digest = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request has been asked whose reply was not taken yet."""
+        return self._request is not None
+
+    def ask(self, request: GenerationRequest) -> None:
+        """Note ``request``. Not while :attr:`busy`."""
+        assert not self.busy
+        self._request = request
+
+    def reply(self) -> GenerationReply | str | None:
+        """Return the reply, a sentence on why there will be none, or None: not wanted yet."""
+        if self._request is None or not self.wanted:
+            return None
+        request, self._request = self._request, None
+        answer = self._answer(request)
+        if isinstance(answer, str) and request.generator != SOBOL:
+            said = f"{request.generator} cannot answer ({answer}); Sobol instead"
+            answer = self._answer(of_sobol(request), said)
+        return answer
+
+    def close(self) -> None:
+        """Forget what was asked; what was learned is kept for the next who asks."""
+        self._request = None
+
+    def _answer(self, request: GenerationRequest, note: str = "") -> GenerationReply | str:
+        """Answer as a worker process would, by the same words."""
+        digest = wire.definition_line(request.definition)[0]
+        if digest != self._digest:
+            self._made, self._digest = {}, digest
+        try:
+            with _one_thread():
+                line = child.answer(request, 0, child.key_of(digest, request), self._made)
+            answer = wire.parse_answer(line, request, 0)
+        except wire.Nonsense as error:
+            return str(error)
+        if not note:
+            return answer
+        return f"{note}; {answer}" if isinstance(answer, str) else replace(answer, note=note)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let a model use one thread of torch's, and the caller's own code as many as before.
+
+    Sums of floats depend on how they are split, and so would the arms.
+    """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else len(os.sched_getaffinity(0))
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(before)

@@ -1,0 +1,186 @@
+"""Trials that are carried out outside: by people, or by the program that calls this.
+
+Each is handed out once, and its result is what is said of it. Whoever calls drives the experiment
+for a moment, where nobody else does; otherwise the driver is waited for. So any number of
+processes may ask at once.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from scheduler import registry
+from scheduler.daemon import News, taken
+from scheduler.generation.inline import InlineGenerator
+from scheduler.loop import Loop
+from scheduler.model.base import did_you_mean
+from scheduler.model.definition import ExperimentDefinition
+from scheduler.model.experiment import Ask, ExperimentState, ExperimentStatus
+from scheduler.model.trial import Trial, TrialStatus
+from scheduler.storage.errors import Held, LeaseLost, StorageBusy
+from scheduler.storage.store import Experiment, Store
+
+FIRST_LOOK, LAST_LOOK = 0.02, 0.2
+"""Seconds between two looks at what somebody else drives: at first, and after a while."""
+
+Data = Mapping[str, Mapping[str, tuple[float, float | None]]]
+"""Arm -> metric -> (mean, standard error)."""
+Limit = Callable[[ExperimentState], int | None]
+"""How many unfinished jobs there may be."""
+
+
+class Refusal(Exception):
+    """What was asked makes no sense as things stand; the message says why. Nothing was done."""
+
+
+@dataclass
+class Outside:
+    """An experiment whose trials are carried out outside."""
+
+    store: Store
+    experiment: Experiment
+    generator: InlineGenerator = field(default_factory=InlineGenerator)
+
+    def take(self, wait: float, index: int | None = None) -> int | None:
+        """Return the trial that is the caller's now, RUNNING; ``None`` where none is to be had.
+
+        Where another process drives the experiment it is waited for, ``wait`` seconds at most.
+        ``index``: that trial and no other. Raises StorageError.
+        """
+        found = None
+        limit = _one_more if index is None else _no_limit
+        for _ in _looks(wait):
+            with suppress(Held, LeaseLost), self._driven(limit) as loop:
+                found = self._begun(loop, index)
+                if found is not None:
+                    self._note(loop)
+                return found
+            if found is None:
+                found = self.store.begin(self.experiment.id, time.time(), index)
+            if found is not None or self.has_ended:
+                return found
+        return None
+
+    def tell(self, wanted: Ask, wait: float) -> bool:
+        """Note what somebody says; return whether that has been taken up.
+
+        Where another process drives the experiment, it does; that is waited for, ``wait`` seconds
+        at most. Raises StorageError.
+        """
+        command = self.store.command(self.experiment.id, wanted, time.time())
+        self.generator.wanted = False
+        for _ in _looks(wait):
+            with suppress(Held, LeaseLost), self._driven(_no_more) as loop:
+                loop.tick()
+                while loop.eager:
+                    loop.tick()
+                return True
+            if self.store.is_applied(command):
+                return True
+        return False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the experiment has stopped for good."""
+        found = self.store.find(self.experiment.definition.name)
+        return found is None or found.status is not ExperimentStatus.RUNNING
+
+    @contextmanager
+    def _driven(self, allowed: Limit) -> Iterator[Loop]:
+        """Drive the experiment meanwhile. Raises Held where another process does."""
+        driven = taken(self.store, self.experiment, News(), self.generator, allowed)
+        try:
+            yield driven.loop
+        finally:
+            driven.release()
+
+    def _begun(self, loop: Loop, index: int | None) -> int | None:
+        """Begin a trial; make one if need be, knowing all that was measured until now."""
+        while True:
+            found = self.store.begin(self.experiment.id, time.time(), index)
+            if found is not None or loop.ended:
+                return found
+            self.generator.wanted = index is None and _has_room(loop.state)
+            loop.tick()
+            if not loop.eager and not (self.generator.busy and self.generator.wanted):
+                return self.store.begin(self.experiment.id, time.time(), index)
+
+    def _note(self, loop: Loop) -> None:
+        """Let the trial that has begun be RUNNING; it has begun all the same if that must wait."""
+        self.generator.wanted = False
+        with suppress(StorageBusy):
+            loop.tick()
+
+
+def _has_room(state: ExperimentState) -> bool:
+    """Whether another arm could be deployed at once, and none waits for that."""
+    waits = any(t.status is not TrialStatus.RUNNING for t in state.active.values())
+    return not waits and state.pending < state.definition.trials.max_pending_trials
+
+
+def _one_more(state: ExperimentState) -> int:
+    """Return how many unfinished jobs make one that nobody has taken yet."""
+    taken_ones = (t for t in state.active.values() if t.status is TrialStatus.RUNNING)
+    return sum(t.ended_at is None for t in taken_ones) + 1
+
+
+def _no_more(_state: ExperimentState) -> int:
+    return 0
+
+
+def _no_limit(_state: ExperimentState) -> None:
+    return None
+
+
+def _looks(wait: float) -> Iterator[None]:
+    """Yield at once, and then again and again until ``wait`` seconds are over."""
+    until, pause = time.monotonic() + wait, FIRST_LOOK
+    yield
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(1.5 * pause, LAST_LOOK)
+        yield
+
+
+# -- what can be said
+
+
+def check_external(definition: ExperimentDefinition) -> None:
+    """Raise :class:`Refusal` where a runner of ours carries out the trials."""
+    if not registry.runner_class(definition.runner.type).by_people:
+        raise Refusal(
+            f"the trials of {definition.name} are carried out by its runner, "
+            f"{definition.runner.type!r}; this is for runner: {{type: external}}"
+        )
+
+
+def check_pending(trial: Trial) -> None:
+    """Raise :class:`Refusal` where nothing is to be said of a trial any more."""
+    if not trial.status.is_pending or trial.ended_at is not None:
+        raise Refusal(f"trial {trial.index} is {trial.status}; it awaits no result")
+
+
+def check_data(definition: ExperimentDefinition, trial: Trial, data: Data) -> None:
+    """Raise :class:`Refusal` where data could not complete the trial, or would be lost."""
+    check_names(definition, trial, data)
+    for arm in trial.arms:
+        if absent := sorted(definition.required_metrics - set(data.get(arm.name, {}))):
+            raise Refusal(f"arm {arm.name} needs {', '.join(absent)} as well")
+
+
+def check_names(definition: ExperimentDefinition, trial: Trial, data: Data) -> None:
+    """Raise :class:`Refusal` where data is of no arm, of no metric, or no number."""
+    arms, known = [arm.name for arm in trial.arms], definition.metric_specs
+    for arm, metrics in data.items():
+        if arm not in arms:
+            raise Refusal(f"trial {trial.index} has no arm {arm!r}; it has {', '.join(arms)}")
+        for name, (mean, sem) in metrics.items():
+            if name not in known:
+                near = did_you_mean(name, known) or f"; the metrics are {', '.join(known)}"
+                raise Refusal(f"{definition.name} has no metric {name!r}{near}")
+            if not math.isfinite(mean) or not math.isfinite(sem or 0.0):
+                raise Refusal(f"{name} = {mean} with standard error {sem} is not finite")
+            if sem is not None and sem < 0:
+                raise Refusal("a standard error cannot be negative")
