@@ -1,6 +1,6 @@
 """What people ask for, carried into the decisions of one tick. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class Orders:
     reports: dict[int, JobReport] = field(default_factory=dict)
     """What people say of jobs that no backend runs."""
     measurements: dict[int, Measurement] = field(default_factory=dict)
+    curves: list[Observation] = field(default_factory=list)
+    """What people say was measured while a job runs."""
 
 
 def due(state: ExperimentState, commands: tuple[Command, ...]) -> tuple[Command, ...]:
@@ -126,19 +128,20 @@ def _report(orders: Orders, command: Command, now: float) -> None:
             Event(now, "command_refused", f"{command.verb}: {why}", trial.index, trial.attempt)
         )
         return
+    observations = tuple(_observations(trial, _mapping(command.payload, "data")))
+    if command.verb == "record":
+        orders.curves += observations
+        return
     orders.reports[trial.index] = _OF_JOB[command.verb](command)
-    observations = _observations(trial, _mapping(command.payload, "data"))
     if observations:
         orders.measurements[trial.index] = Measurement(observations)
 
 
-def _observations(trial: Trial, data: Mapping[str, Any]) -> tuple[Observation, ...]:
-    """Return arm -> metric -> [mean, standard error] as observations."""
-    return tuple(
-        Observation(trial.index, trial.attempt, arm, metric, mean, sem)
-        for arm, metrics in data.items()
-        for metric, (mean, sem) in metrics.items()
-    )
+def _observations(trial: Trial, data: Mapping[str, Any]) -> Iterator[Observation]:
+    """Yield arm -> metric -> [mean, standard error] as observations; with a step, as the third."""
+    for arm, metrics in data.items():
+        for metric, (mean, sem, *step) in metrics.items():
+            yield Observation(trial.index, trial.attempt, arm, metric, mean, sem, *step)
 
 
 def _is_open(orders: Orders) -> None:
@@ -155,6 +158,14 @@ def _abandon(trial: Trial, command: Command, now: float) -> Trial:
     if trial.status.is_final:
         return trial
     return ended(trial, Reason.USER, command.reason or "by a person", now)
+
+
+def _stop_early(trial: Trial, command: Command, _now: float) -> Trial:
+    """Wish for the end of what runs, which is no failure; any other is left alone."""
+    if trial.status is not TrialStatus.RUNNING or trial.wish or trial.ended_at is not None:
+        return trial
+    message = command.reason or "by a person"
+    return trial.having(wish=Wish(TrialStatus.EARLY_STOPPED, Reason.USER, message))
 
 
 def _release(trial: Trial, _command: Command, _now: float) -> Trial:
@@ -174,6 +185,7 @@ _OF_EXPERIMENT: Mapping[str, Callable[[Orders, Command, float], None]] = {
     "add-arm": _add_arm,
 }
 _OF_JOB: Mapping[str, Callable[[Command], JobReport]] = {
+    "record": lambda _: JobReport(JobState.RUNNING),
     "begin": lambda _: JobReport(JobState.RUNNING),
     "complete": lambda _: JobReport(JobState.SUCCEEDED, exit_code=0),
     "fail": lambda command: JobReport(
@@ -182,6 +194,7 @@ _OF_JOB: Mapping[str, Callable[[Command], JobReport]] = {
 }
 _OF_TRIAL: Mapping[str, Callable[[Trial, Command, float], Trial]] = {
     "abandon": _abandon,
+    "stop-early": _stop_early,
     "release": _release,
     "retry": _retry,
 }

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
+from metrics.base import Point, reduce_points
 from scheduler import registry
 from scheduler.daemon import News, taken
 from scheduler.generation.inline import InlineGenerator
@@ -18,7 +20,9 @@ from scheduler.loop import Loop
 from scheduler.model.base import did_you_mean
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Ask, ExperimentState, ExperimentStatus
+from scheduler.model.observation import Observation
 from scheduler.model.trial import Trial, TrialStatus
+from scheduler.storage import read
 from scheduler.storage.errors import Held, LeaseLost, StorageBusy
 from scheduler.storage.store import Experiment, Store
 
@@ -80,6 +84,58 @@ class Outside:
             if self.store.is_applied(command):
                 return True
         return False
+
+    # -- arms that somebody chooses
+
+    def check_arm(self, parameters: Mapping[str, Any], name: str | None) -> None:
+        """Raise :class:`Refusal` where an arm cannot be added."""
+        definition, state = self.experiment.definition, self.store.peek(self.experiment)
+        if self.has_ended:
+            raise Refusal(f"{definition.name} has ended already: it is {state.status}")
+        try:
+            definition.admit(parameters)
+        except ValueError as error:
+            raise Refusal(f"this is not an arm of {definition.name}: {error}") from None
+        most = state.definition.trials
+        if state.tally.created >= most.total_trials:
+            raise Refusal(f"all of its {state.tally.created} trials are made")
+        if state.pending >= most.max_pending_trials:
+            raise Refusal(
+                f"{state.pending} trials of {definition.name} are pending, as many as "
+                "max_pending_trials allows: complete or abandon one first"
+            )
+        if name is not None and read.has_arm(self.store, self.experiment.id, name):
+            raise Refusal(f"there is an arm called {name!r} already")
+
+    def added(self, parameters: Mapping[str, Any]) -> int:
+        """Return the trial of an arm that was added just now. Raises Refusal where it was not."""
+        wanted = self.experiment.definition.admit(parameters)
+        unfinished = self.store.peek(self.experiment).active.values()
+        for trial in sorted(unfinished, key=lambda t: -t.index):
+            own = trial.generator_run is None and trial.status is not TrialStatus.RUNNING
+            if own and trial.arms[0].parameters == wanted:
+                return trial.index
+        raise Refusal(f"{self.experiment.definition.name} took no trial of {dict(parameters)}")
+
+    # -- what was recorded while a trial runs
+
+    def reduced(self, trial: Trial) -> dict[str, dict[str, tuple[float, float | None]]]:
+        """Return each curve of a trial brought to one number, as its metric says."""
+        points: dict[tuple[str, str], list[Point]] = {}
+        for o in self._curves(trial):
+            points.setdefault((o.arm_name, o.metric), []).append(Point(o.mean, o.sem, o.step))
+        found: dict[str, dict[str, tuple[float, float | None]]] = {}
+        for (arm, metric), curve in points.items():
+            one = reduce_points(curve, self.experiment.definition.metric_specs[metric].reduce)
+            found.setdefault(arm, {})[metric] = (one.mean, one.sem)
+        return found
+
+    def next_step(self, trial: Trial) -> float:
+        """Return the step after the last one of a trial's curves; 0 where there is none."""
+        return max((o.step + 1.0 for o in self._curves(trial) if o.step is not None), default=0.0)
+
+    def _curves(self, trial: Trial) -> tuple[Observation, ...]:
+        return read.curves(self.store, read.TrialRecord(trial), self.experiment.id)
 
     @property
     def has_ended(self) -> bool:

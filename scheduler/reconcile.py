@@ -70,6 +70,7 @@ def decide(state: ExperimentState, seen: Seen, now: float) -> Decision:
         seen,
         reports={**seen.reports, **orders.reports},
         measurements={**seen.measurements, **orders.measurements},
+        curves=(*seen.curves, *orders.curves),
     )
     stop = orders.stop
     state = replace(before, definition=orders.definition, paused=orders.paused and not stop)

@@ -13,7 +13,7 @@ from cli_bench import schedd
 from diagram import diagram
 from insight_bench import finished
 
-from scheduler import cli, registry
+from scheduler import Client, cli, registry
 from scheduler.config.load import load_text
 from scheduler.config.schema import schema
 
@@ -81,6 +81,20 @@ def test_what_the_model_tells_is_told_as_shown(schedd) -> None:
         status, out, err = schedd(*command[1:])
         assert (status, err) == (0, ""), command
         assert out
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # gpytorch's import
+@pytest.mark.parametrize("number", range(len(blocks("docs/python.md", "python"))))
+def test_every_program_of_the_doors_for_python_runs(number: int, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(blocks("docs/python.md", "python")[number], "docs/python.md", "exec"), named)
+    client = named.get("client")
+    if isinstance(client, Client):
+        rows = client.get_trials()
+        assert rows
+        assert all(row["trial_status"] == "COMPLETED" for row in rows)
+        client.close()
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/experiment.md", "yaml"))))

@@ -24,6 +24,7 @@ def imported(statement: str) -> set[str]:
         "scheduler",
         "scheduler.cli.drive",
         "scheduler.cli.show",
+        "scheduler.outside",
         "scheduler.daemon",
         "scheduler.registry",
         "scheduler.generation.builtin",
@@ -50,6 +51,12 @@ def test_the_list_of_verbs_needs_click_alone() -> None:
 
 def test_recording_a_metric_needs_no_more() -> None:
     found = imported("import scheduler.cli.record")
+    assert not (HEAVY | {"pydantic", "sqlalchemy", "yaml", "rich", "apscheduler"}) & found
+
+
+def test_the_front_door_is_lazy() -> None:
+    assert "pydantic" not in imported("import scheduler")
+    found = imported("from scheduler import Client")
     assert not (HEAVY | {"pydantic", "sqlalchemy", "yaml", "rich", "apscheduler"}) & found
 
 

@@ -1,46 +1,17 @@
 """The verbs that show what is best: best, pareto."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import click
 
 from scheduler.cli import common, text, views
 from scheduler.cli.refused import Refused
-from scheduler.insight.choice import (
-    Believed,
-    Candidate,
-    Choice,
-    Dominated,
-    as_observed,
-    as_predicted,
-    candidates_of,
-    choose,
-    dominated,
-    without_noise,
-)
-from scheduler.model.experiment import ExperimentState
-from scheduler.model.observation import MeasuredArms
-from scheduler.model.trial import TrialStatus
-from scheduler.storage import read
+from scheduler.finding import Finding, finding
+from scheduler.insight.choice import Believed, Dominated, dominated
 
 observed_option = click.option(
     "--observed", "raw", is_flag=True, help="Go by what was observed; fit no model. Quick."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is best, and by which measure."""
-
-    state: ExperimentState
-    by: str
-    """``model`` or ``observed``."""
-    why: str
-    """Why not by the model; empty where it is, or where that was asked for."""
-    choice: Choice
-    observed: Choice
-    """By what was observed alone."""
 
 
 @click.command()
@@ -79,36 +50,7 @@ def pareto(name: str | None, raw: bool, storage: str | None, as_json: bool) -> N
 
 
 def _found(storage: str | None, name: str | None, raw: bool) -> Finding:
-    store, experiment = common.find(storage, name)
-    state, measured = store.peek(experiment), store.measured(experiment.id)
-    done = read.trials(store, experiment.id, [TrialStatus.COMPLETED])
-    candidates = candidates_of((record.trial for record in done), measured)
-    observed = choose(state.definition, as_observed(candidates), state.baseline)
-    if raw or not candidates:
-        return Finding(state, "observed", "", observed, observed)
-    return _by_model(state, measured, candidates, observed)
-
-
-def _by_model(
-    state: ExperimentState, measured: MeasuredArms, candidates: list[Candidate], observed: Choice
-) -> Finding:
-    """Return what is best by a model, or by what was observed where a model is of no use."""
-    from scheduler.cli.learned import learned
-    from scheduler.generation.space import GenerationError
-
-    definition, baseline = state.definition, state.baseline
-    try:
-        model = learned(state, measured)
-        noise = model.noise()
-        exact = without_noise(candidates, noise)
-        if exact == set(noise):
-            why = "the measurements have next to no noise"
-            return Finding(state, "observed", why, observed, observed)
-        predictions = model.predict([c.arm.parameters for c in candidates])
-    except GenerationError as error:
-        return Finding(state, "observed", f"there is no model: {error}", observed, observed)
-    believed = as_predicted(definition, candidates, predictions, exact, baseline)
-    return Finding(state, "model", "", choose(definition, believed, baseline), observed)
+    return finding(*common.find(storage, name), raw)
 
 
 def _show(found: Finding, as_json: bool) -> None:

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 import click
 
 from scheduler.cli import common, text, views
-from scheduler.cli.learned import learned
 from scheduler.generation.space import GenerationError
 from scheduler.insight.calibration import Calibration, Foretold, calibration, predicts, verdict
 from scheduler.insight.health import hints
 from scheduler.insight.proposals import Proposed, proposed
+from scheduler.learned import learned
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.storage import read
 from scheduler.storage.store import Experiment, Store

@@ -65,21 +65,36 @@ def load_text(
     return _definition(document, name, folder, plugins)
 
 
+def load_data(data: Any, plugins: Plugins | None = None) -> ExperimentDefinition:
+    """Return the experiment that a program has put together, in the form of a file.
+
+    Its folders are left as they stand. Raises ConfigError, without lines.
+    """
+    found = _checked(data, plugins)
+    if isinstance(found, ExperimentDefinition):
+        return found
+    raise ConfigError(*(Mistake(_cut(each.message), "the experiment") for each in found))
+
+
 def _definition(
     document: Document, name: str, folder: Path | None, plugins: Plugins | None
 ) -> ExperimentDefinition:
-    found: list[Finding] = []
-    if folder is not None:
-        found += _resolve_folders(document.data, folder, plugins)
+    misplaced = list(_resolve_folders(document.data, folder, plugins)) if folder else []
+    found = _checked(document.data, plugins, misplaced)
+    if isinstance(found, ExperimentDefinition):
+        return found
+    raise ConfigError(*_located(found, document, name))
+
+
+def _checked(
+    data: Any, plugins: Plugins | None, found: Iterable[Finding] = ()
+) -> ExperimentDefinition | list[Finding]:
+    """Return the definition, or what is wrong with it beside what was ``found``."""
     try:
-        definition = ExperimentDefinition.model_validate(document.data)
+        definition = ExperimentDefinition.model_validate(data)
     except ValidationError as error:
-        found += findings(error, document.data, ExperimentDefinition)
-    else:
-        found = found or list(_further(definition, document.data, plugins))
-        if not found:
-            return definition
-    raise ConfigError(*_located(found, document, name)) from None
+        return [*found, *findings(error, data, ExperimentDefinition)]
+    return [*found] or list(_further(definition, data, plugins)) or definition
 
 
 def _resolve_folders(data: Any, folder: Path, plugins: Plugins | None) -> Iterator[Finding]:
@@ -221,11 +236,13 @@ def _located(found: Iterable[Finding], document: Document, name: str) -> list[Mi
     """Return mistakes in the order of the file."""
     placed = [(_position(finding, document), finding.message) for finding in found]
     return [
-        Mistake(
-            message if len(message) <= _LONGEST else message[:_LONGEST] + "...", name, line, column
-        )
+        Mistake(_cut(message), name, line, column)
         for (line, column), message in sorted(placed, key=lambda item: item[0])
     ]
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST else message[:_LONGEST] + "..."
 
 
 def _position(finding: Finding, document: Document) -> tuple[int, int]:

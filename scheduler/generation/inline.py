@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from scheduler.generation import child, wire
+from scheduler.generation import wire
 from scheduler.generation.base import Generator
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
 from scheduler.generation.worker import of_sobol
@@ -36,9 +36,9 @@ class InlineGenerator:
         return self._request is not None
 
     def ask(self, request: GenerationRequest) -> None:
-        """Note ``request``. Not while :attr:`busy`."""
+        """Note ``request``, but for one trial: who waits needs no more. Not while :attr:`busy`."""
         assert not self.busy
-        self._request = request
+        self._request = replace(request, trials=1)
 
     def reply(self) -> GenerationReply | str | None:
         """Return the reply, a sentence on why there will be none, or None: not wanted yet."""
@@ -57,11 +57,13 @@ class InlineGenerator:
 
     def _answer(self, request: GenerationRequest, note: str = "") -> GenerationReply | str:
         """Answer as a worker process would, by the same words."""
+        from scheduler.generation import child  # numpy comes with it
+
         digest = wire.definition_line(request.definition)[0]
         if digest != self._digest:
             self._made, self._digest = {}, digest
         try:
-            with _one_thread():
+            with one_thread():
                 line = child.answer(request, 0, child.key_of(digest, request), self._made)
             answer = wire.parse_answer(line, request, 0)
         except wire.Nonsense as error:
@@ -72,7 +74,7 @@ class InlineGenerator:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let a model use one thread of torch's, and the caller's own code as many as before.
 
     Sums of floats depend on how they are split, and so would the arms.
