@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from scheduler.python.client import Client
     from scheduler.python.errors import (
         Busy,
+        EvaluationsFailed,
         MaxParallelismReached,
         ModelError,
         NoTrialAvailable,
@@ -20,23 +21,32 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserInputError,
     )
+    from scheduler.python.loop import Optimized, optimize
     from scheduler.python.words import ObjectiveProperties
 
 __all__ = [
     "Busy",
     "Client",
+    "EvaluationsFailed",
     "MaxParallelismReached",
     "ModelError",
     "NoTrialAvailable",
     "ObjectNotFoundError",
     "ObjectiveProperties",
     "OptimizationComplete",
+    "Optimized",
     "ScheddError",
     "StorageFailed",
     "UnsupportedError",
     "UserInputError",
+    "optimize",
 ]
-_HOMES = {"Client": "client", "ObjectiveProperties": "words"}
+_HOMES = {
+    "Client": "client",
+    "ObjectiveProperties": "words",
+    "Optimized": "loop",
+    "optimize": "loop",
+}
 """Where names are at home, in ``scheduler.python``; all others are errors."""
 
 

@@ -89,7 +89,7 @@ def test_every_program_of_the_doors_for_python_runs(number: int, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     named: dict[str, object] = {"__name__": "__main__"}
     exec(compile(blocks("docs/python.md", "python")[number], "docs/python.md", "exec"), named)
-    client = named.get("client")
+    client = named.get("client") or named.get("experiment")
     if isinstance(client, Client):
         rows = client.get_trials()
         assert rows

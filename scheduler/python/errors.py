@@ -32,6 +32,10 @@ class OptimizationComplete(NoTrialAvailable):
     """The experiment has stopped: there are no more trials."""
 
 
+class EvaluationsFailed(ScheddError):
+    """Too many evaluations failed; the last one is the cause."""
+
+
 class ModelError(ScheddError):
     """No model can be fitted to what was measured."""
 

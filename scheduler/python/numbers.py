@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Pair = tuple[float, float | None]
 """A mean, and its standard error where that is known."""
 RawData = Any
-"""A number; (mean, sem); metric -> either; arm -> metric -> either."""
+"""A number; (mean, sem); metric -> either; arm -> any of these."""
 
 
 def data_of(
@@ -26,15 +26,15 @@ def data_of(
     """
     arms = [arm.name for arm in trial.arms]
     if isinstance(raw, Mapping):
-        if any(isinstance(value, Mapping) for value in raw.values()):
-            return {str(arm): _metrics(metrics, str(arm)) for arm, metrics in raw.items()}
+        if any(isinstance(value, Mapping) for value in raw.values()) or set(arms) >= raw.keys():
+            return {str(arm): _of_arm(each, definition, str(arm)) for arm, each in raw.items()}
         values = _metrics(raw, "the trial")
     else:
-        values = {_only_metric(definition, raw): pair_of(raw, "the result")}
+        values = _of_arm(raw, definition, "the result")
     if len(arms) > 1:
         raise UserInputError(
             f"trial {trial.index} has several arms, {', '.join(arms)}: give {{arm: {{metric: "
-            "value}}}"
+            "value}}"
         )
     return {arms[0]: values}
 
@@ -62,6 +62,12 @@ def number_of(value: Any, where: str) -> float:
     if not math.isfinite(number):
         raise UserInputError(f"{where} is {value!r}, not a finite number")
     return number
+
+
+def _of_arm(raw: RawData, definition: "ExperimentDefinition", where: str) -> dict[str, Pair]:
+    if isinstance(raw, Mapping):
+        return _metrics(raw, where)
+    return {_only_metric(definition, raw): pair_of(raw, where)}
 
 
 def _metrics(metrics: Any, where: str) -> dict[str, Pair]:
