@@ -38,8 +38,8 @@ check: $(VENV)/.check ## ruff, mypy, import-linter
 	mypy
 	lint-imports
 
-sim: $(VENV)/.test ## the simulation, with 20 000 histories
-	SCHEDD_SIM_HISTORIES=20000 pytest tests/test_simulation.py
+sim: $(VENV)/.test ## the simulation, with 20 000 histories, and 1000 on a cluster
+	SCHEDD_SIM_HISTORIES=20000 SCHEDD_SIM_CLUSTERS=1000 pytest tests/test_simulation.py tests/test_simulation_kubernetes.py
 
 sweep: $(VENV)/.test ## kill the real thing at every system call, twice too (an hour)
 	pytest -m sweep

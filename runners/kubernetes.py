@@ -47,6 +47,7 @@ class KubernetesRunner(Runner):
         options: RunnerOptions,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        looks: Looks = LOOKS,
     ) -> None:
         super().__init__(options, wake)
         self._options = KubernetesOptions.model_validate(options.model_dump())
@@ -57,6 +58,7 @@ class KubernetesRunner(Runner):
             timeout=self._options.request_timeout,
         )
         self._observer = Observer(self._api, self._options, clock)
+        self._looks = looks
         self._created: dict[str, str] = {}
         """Name and uid of the Jobs that this object created and has not started."""
 
@@ -205,7 +207,7 @@ class KubernetesRunner(Runner):
         options = self._options
         place = options.kubeconfig, options.context, options.namespace, os.getenv("KUBECONFIG")
         try:
-            return LOOKS.at(place, self._api, max_age)
+            return self._looks.at(place, self._api, max_age)
         except Refusal as refusal:
             raise Unavailable(f"the Jobs cannot be listed: {refusal}") from None
 

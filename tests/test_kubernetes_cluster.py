@@ -125,14 +125,16 @@ def test_a_pod_that_runs_too_long_ends_for_that(cluster, runner, tmp_path):
     assert (report.state, report.reason) == (FAILED, "TIMEOUT")
 
 
-def test_output_that_nobody_can_bring_any_more_is_told(cluster, runner, tmp_path):
+def test_a_success_of_which_the_output_is_lost_is_not_measured_by_half_of_it(
+    cluster, runner, tmp_path
+):
     one = job(tmp_path)
     uid = start(runner, one)
     cluster.end(one.name)
     cluster.vanish(cluster.pods()[0])
     report = look(runner, one, uid)
-    assert report.state is JobState.SUCCEEDED
-    assert "output" in report.message
+    assert (report.state, report.reason) == (INTERRUPTED, "LOST")
+    assert report.message == "it succeeded, but not all of its output is here: a Pod is gone"
 
 
 def test_output_is_waited_for_but_not_for_ever(cluster, runner, tmp_path):
@@ -143,8 +145,22 @@ def test_output_is_waited_for_but_not_for_ever(cluster, runner, tmp_path):
     assert look(runner, one, uid) is None
     cluster.skip(3600)
     report = look(runner, one, uid)
+    assert (report.state, report.reason) == (INTERRUPTED, "LOST")
+    assert "it succeeded, but not all of its output is here" in report.message
+
+
+def test_a_result_in_the_termination_message_needs_no_output(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = start(runner, one)
+    cluster.container(one.name).message_file.write_text('{"loss": 0.5}')
+    cluster.end(one.name)
+    cluster.fault(verb="get", resource="pods/log", before=error(500), times=10**6)
+    assert look(runner, one, uid) is None
+    cluster.skip(3600)
+    report = look(runner, one, uid)
     assert report.state is JobState.SUCCEEDED
-    assert "output" in report.message
+    assert "not all of its output is here" in report.message
+    assert text(one, "metrics.jsonl") == '{"loss": 0.5}\n'
 
 
 # -- waits

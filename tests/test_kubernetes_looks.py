@@ -44,7 +44,7 @@ class Server:
             self.time += 15.0
             if isinstance(self.log, Exception):
                 raise self.log
-            return Answer(self.log, NOW)
+            return Answer(self.log, NOW, kind="text/plain")
         assert self.gate.wait(30)
         self.lists += path == "jobs/"
         kind = "JobList" if path == "jobs/" else "PodList"
@@ -133,6 +133,6 @@ def test_an_end_without_its_output_is_reported_after_a_while_and_says_so(bed) ->
     assert observer.reports([ref], snapshot) == {}
     assert observer.reports([ref], snapshot) == {}
     report = observer.reports([ref], late)[ref.name]
-    assert report.state is JobState.SUCCEEDED
+    assert report.state is JobState.INTERRUPTED
     assert "not all of its output is here: the node does not answer" in report.message
     assert observer.known(ref) == report

@@ -55,6 +55,17 @@ class Answer:
     now: float
     """The server's time, seconds since the epoch."""
     warnings: tuple[str, ...] = ()
+    kind: str = ""
+    """Its Content-Type, without parameters."""
+
+    def text(self) -> bytes:
+        """Return the body, which is plain text.
+
+        Raises Unavailable where it is not: a proxy has answered, with a page to log in, say.
+        """
+        if self.kind != "text/plain":
+            raise Unavailable("what answers in place of Kubernetes does not send a log")
+        return self.body
 
     def json(self, *kinds: str) -> dict[str, Any]:
         """Return the object, of one of these kinds, whatever its kind where none is given.
@@ -182,7 +193,8 @@ class Api:
         if not 200 <= answer.status <= 299:
             raise _refusal(answer.status, data)
         now = _date(answer.headers.get("Date"))
-        return Answer(data, now, tuple(answer.headers.getlist("Warning")))
+        kind = str(answer.headers.get("Content-Type") or "").partition(";")[0].strip()
+        return Answer(data, now, tuple(answer.headers.getlist("Warning")), kind)
 
     def _whole(self, answer: Any) -> bytes:
         """Return the body. Raises TimeoutError where it trickles: each byte may be in time."""

@@ -55,11 +55,16 @@ class Courier:
             if task.pod is not None and pods.has_begun(task.pod)
         )
 
-    def conclude(self, ref: JobRef, view: View) -> None:
-        """Write the files that the ended tasks' messages and output hold. Raises OSError."""
+    def conclude(self, ref: JobRef, view: View) -> bool:
+        """Write the files that the ended tasks' messages and output hold. Raises OSError.
+
+        Returns whether each task has results that do not depend on output that is not here.
+        """
+        results = True
         for task, output in zip(view.tasks, self._outputs(ref), strict=False):
-            if task.pod is not None:
-                output.conclude(str(pods.terminated(task.pod).get("message") or ""))
+            message = "" if task.pod is None else pods.terminated(task.pod).get("message")
+            results = output.conclude(str(message or "")) and results
+        return results
 
     def _bring(self, task: TaskView, output: Output) -> str:
         if task.pod is None or not pods.has_begun(task.pod) or not self.has_time:

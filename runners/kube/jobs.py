@@ -135,7 +135,7 @@ def expire(api: Api, name: str, uid: str, seconds: int) -> None:
 
 def log(api: Api, pod: str, query: Mapping[str, str]) -> bytes:
     """Return a part of what a Pod's container has written."""
-    return api.get(api.core(f"pods/{pod}/log"), container=CONTAINER, **query).body
+    return api.get(api.core(f"pods/{pod}/log"), container=CONTAINER, **query).text()
 
 
 def troubles(api: Api) -> dict[str, str]:

@@ -156,7 +156,7 @@ class Observer:
         lacks = problem != GONE and not self.courier.has_all(ref, view)
         if lacks and (not problem or _may_come(records, now)):
             return None
-        self.courier.conclude(ref, view)
+        has_results = self.courier.conclude(ref, view)
         record = records.read()
         end, report = record.end, view.report
         seen = record.disruption
@@ -165,9 +165,7 @@ class Observer:
         if end and job["metadata"].get("deletionTimestamp") and not _succeeded(report):
             report = _ended_by_us(end, report.job_id)
         if problem or view.pods_missing:
-            lost = problem or GONE
-            words = f"not all of its output is here: {lost}"
-            report = replace(report, message="; ".join(filter(None, (report.message, words))))
+            report = _without_output(report, problem or GONE, has_results=has_results)
         records.note(outcome=report)
         self._expire(ref.name, report)
         return report
@@ -210,6 +208,23 @@ def _may_come(records: Records, now: float) -> bool:
 def records_of(ref: JobRef) -> Records:
     """Return the record of a job."""
     return Records(ref.directories, manifest.token(ref.name, ref.directories))
+
+
+def _without_output(report: JobReport, why: str, *, has_results: bool) -> JobReport:
+    """Return the final report on a job of which not all output is here.
+
+    One that succeeded must not be measured by half of what it wrote.
+    """
+    words = f"not all of its output is here: {why}"
+    if not _succeeded(report) or has_results:
+        return replace(report, message="; ".join(filter(None, (report.message, words))))
+    return replace(
+        report,
+        state=JobState.INTERRUPTED,
+        reason="LOST",
+        message=f"it succeeded, but {words}",
+        exit_code=None,
+    )
 
 
 def _succeeded(report: JobReport) -> bool:

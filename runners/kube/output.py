@@ -73,13 +73,14 @@ class Output:
         progress = self._read()
         return progress.complete and progress.pod == pod
 
-    def conclude(self, message: str) -> None:
+    def conclude(self, message: str) -> bool:
         """Write what the output and the termination message of an ended task hold as files.
 
-        Nothing is written where the task itself could. Raises OSError.
+        Nothing is written where the task itself could. Returns whether its results are here even
+        if its output is not: it wrote them itself, or they are its message. Raises OSError.
         """
         if self._shared:
-            return
+            return True
         line = results.take_message(message, self._directory)
         if line:
             begun = self._read().metrics
@@ -88,6 +89,7 @@ class Output:
             with self._open(METRICS) as out:
                 out.write(line)
         results.take_files(self._directory)
+        return bool(line)
 
     def _resume(self, pod: str) -> Progress:
         """Return how far the files go; begin anew for another Pod, or where they are shorter."""

@@ -146,6 +146,9 @@ class Backend:
         job.waits = False
         job.starts_at = max(job.starts_at, self.chance.now)
 
+    def calm(self) -> None:
+        """Let no fault last; here none does."""
+
     def progress(self) -> None:
         """Let time have its effect on all jobs."""
         for job in self.jobs.values():

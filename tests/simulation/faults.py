@@ -1,6 +1,7 @@
 """Chance, faults and time of one history; all of it follows from the seed."""
 
 import random
+from collections.abc import Sequence
 
 RATES = (0.02, 0.1, 0.3)
 FAULTS = (
@@ -69,6 +70,7 @@ class Chance:
         seed: int,
         without: frozenset[str] = frozenset(),
         crash_at: frozenset[int] = frozenset(),
+        faults: Sequence[str] = FAULTS,
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
@@ -81,7 +83,7 @@ class Chance:
         """How many places there were so far at which a process may die."""
         self.rates = {
             fault: self.rng.choice(RATES) * RARE.get(fault, 1.0) * (self.rng.random() < 0.4)
-            for fault in FAULTS
+            for fault in faults
         }
         self.rates.update(dict.fromkeys(without, 0.0))
 

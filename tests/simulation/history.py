@@ -1,11 +1,14 @@
 """One history: a whole experiment, driven through every fault that its seed draws."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
+from metrics.base import Fetcher
+from runners.base import Runner
 from scheduler.loop import Loop, World
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Criterion, ExperimentStatus
@@ -13,7 +16,7 @@ from scheduler.model.nodes import Traits
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.errors import LeaseLost, StorageError
 from simulation.backend import Backend, SimulatedFetcher, SimulatedRunner
-from simulation.faults import Chance, Crash, Violation
+from simulation.faults import FAULTS, Chance, Crash, Violation
 from simulation.generator import SimulatedGenerator, sequence
 from simulation.invariants import TOKEN, Invariants, demand
 from simulation.memory import MemoryJournal, MemoryStore, seeded
@@ -44,6 +47,10 @@ class Driver:
 class History:
     """Plays one seed. Raises :class:`Violation` where a promise is broken."""
 
+    faults: ClassVar[tuple[str, ...]] = FAULTS
+    patience: ClassVar[int] = PATIENCE
+    root: ClassVar[Path] = ROOT
+
     seed: int
     parts: Parts = field(default_factory=Parts)
     without: frozenset[str] = frozenset()
@@ -51,10 +58,10 @@ class History:
     definition: ExperimentDefinition | None = None
 
     def __post_init__(self) -> None:
-        self.chance = Chance(self.seed, self.without, self.crash_at)
-        self.backend = Backend(self.chance, self._forbidden, self._stored_id)
-        self.invariants = Invariants(self.backend)
-        definition = self.definition or definition_of(self.chance)
+        self.chance = Chance(self.seed, self.without, self.crash_at, self.faults)
+        self.backend = self.made_backend()
+        self.invariants = self.made_invariants()
+        definition = self.definition or self.drawn_definition()
         self.store: MemoryStore = seeded(definition, first_trials(definition))
         self.store.check = self.invariants.commit
         self.drivers: list[Driver] = []
@@ -66,6 +73,26 @@ class History:
         self.backend.poll_floor = rng.choice((0.0, 0.0, 0.0, 5.0, 30.0))
         self.ticks = 0
 
+    def made_backend(self) -> Any:
+        """Return the world of jobs."""
+        return Backend(self.chance, self._forbidden, self._stored_id)
+
+    def made_invariants(self) -> Invariants:
+        """Return what must hold."""
+        return Invariants(self.backend)
+
+    def made_runner(self, fenced: Callable[[str], None]) -> Runner:
+        """Return the backend as a new process reaches it."""
+        return self.parts.runner(self.backend, fenced)
+
+    def made_fetcher(self) -> Fetcher:
+        """Return what reads the metric."""
+        return SimulatedFetcher(self.backend)
+
+    def drawn_definition(self) -> ExperimentDefinition:
+        """Return an experiment."""
+        return definition_of(self.chance)
+
     def play(self) -> "History":
         """Go through a time of faults, then through one without, to the end."""
         with self._named():
@@ -74,8 +101,9 @@ class History:
                 self._processes()
                 self._step()
             self.chance.quiet = True
+            self.backend.calm()
             self.store.command("unpause")
-            for _ in range(PATIENCE):
+            for _ in range(self.patience):
                 if self._ended():
                     break
                 self._step()
@@ -128,11 +156,11 @@ class History:
     def _world(self, epoch: int) -> World:
         return World(
             journal=self.parts.journal(self.store, epoch, self.chance),
-            runner=self.parts.runner(self.backend, lambda verb: self._fence(epoch, verb)),
-            fetchers={"loss": SimulatedFetcher(self.backend)},
+            runner=self.made_runner(lambda verb: self._fence(epoch, verb)),
+            fetchers={"loss": self.made_fetcher()},
             generator=SimulatedGenerator(self.chance),
             now=lambda: self.chance.now,
-            trials_dir=ROOT,
+            trials_dir=self.root,
             token=TOKEN,
             traits={"shelf": Traits(learns=False)},
         )

@@ -2,26 +2,28 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from runners.base import JobState
 from scheduler.model.definition import signature
 from scheduler.model.experiment import Changes, ExperimentState
 from scheduler.model.trial import TRANSITIONS, Reason, Trial, TrialStatus
-from simulation.backend import Backend, SimulatedJob
+from simulation.backend import SimulatedJob
 from simulation.faults import Violation
 from simulation.memory import MemoryStore
 
 T = TrialStatus
-Truth = Callable[[SimulatedJob | None], bool]
+Truth = Callable[[Any], bool]
+"""Of what the backend knows of an attempt's job, or None."""
 
 
 def _ended_as(*fates: str) -> Truth:
     return lambda job: job is not None and job.state.is_final and job.fate in fates
 
 
-def _gone(job: SimulatedJob | None) -> bool:
+def gone(job: SimulatedJob | None) -> bool:
     return job is None or job.state.is_final
 
 
@@ -42,10 +44,10 @@ TRUTHS: dict[str | None, Truth] = {
     Reason.NODE_FAIL: _ended_as("node_fail"),
     Reason.PREEMPTED: _ended_as("preempted"),
     Reason.LOST: _lost,
-    Reason.TIMEOUT: _gone,
-    Reason.PENDING_TIMEOUT: _gone,
-    Reason.USER: _gone,
-    Reason.EXPERIMENT_STOPPED: _gone,
+    Reason.TIMEOUT: gone,
+    Reason.PENDING_TIMEOUT: gone,
+    Reason.USER: gone,
+    Reason.EXPERIMENT_STOPPED: gone,
 }
 """What must be true of an attempt's job where the attempt has ended for a reason."""
 
@@ -59,8 +61,9 @@ def demand(holds: bool, *words: object) -> None:
 class Invariants:
     """Checks every commit before it takes effect, with what is stored as the truth so far."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Any, truths: Mapping[str | None, Truth] | None = None) -> None:
         self.backend = backend
+        self.truths = truths or TRUTHS
         self.signatures: set[str] = set()
         self.given_back: Counter[int] = Counter()
         """How often people sent each trial back."""
@@ -131,16 +134,16 @@ class Invariants:
         key = (before.index, before.attempt)
         job = self.backend.at(*key)
         if after.reason == Reason.REJECTED:
-            demand(key in self.backend.rejected and job is None, *what, "it was not rejected")
+            demand(key in self.backend.rejected and gone(job), *what, "it was not rejected")
             return
         if after.reason == Reason.EXPERIMENT_STOPPED:
-            demand(_gone(job), *what, "alive:", job)
+            demand(gone(job), *what, "alive:", job)
             return
         if after.status.is_pending:  # staged again at once: why is not told any more
-            demand(_gone(job), *what, "alive:", job)
+            demand(gone(job), *what, "alive:", job)
             return
         reason = None if after.status is T.COMPLETED else after.reason
-        demand(TRUTHS[reason](job), *what, "that is not so:", job)
+        demand(self.truths[reason](job), *what, "that is not so:", job)
 
     def _observed(self, store: MemoryStore, changes: Changes) -> None:
         values = {(o.trial_index, o.arm_name, o.metric): o for o in changes.observations}

@@ -1,6 +1,5 @@
 """What the API does with a request."""
 
-import copy
 from collections.abc import Callable
 from threading import RLock
 
@@ -14,7 +13,7 @@ from services.kubernetes.patch import patched
 from services.kubernetes.pods import Kubelet
 from services.kubernetes.rbac import Rbac
 from services.kubernetes.selection import matches_fields, matches_labels
-from services.kubernetes.store import GROUPS, Store, check_preconditions
+from services.kubernetes.store import GROUPS, Store, check_preconditions, copied
 
 
 class Api:
@@ -23,6 +22,8 @@ class Api:
     def __init__(self, store: Store, kubelet: Kubelet, jobs: JobController) -> None:
         self.store, self.kubelet, self.jobs = store, kubelet, jobs
         self.lock = RLock()
+        self._at_rest: tuple[int, float] = (0, 0.0)
+        """Version and time at which nothing was left to do."""
         self.rbac = Rbac()
         self.token = "token-1"
         self.warnings: list[str] = []
@@ -40,6 +41,7 @@ class Api:
         with self.lock:
             for _ in range(100):
                 if not (self.jobs.step() | self.kubelet.step()):
+                    self._at_rest = self.store.version, self.store.now()
                     return
         raise AssertionError("the controllers do not come to rest")
 
@@ -54,10 +56,15 @@ class Api:
             self.rbac.check(
                 *(request.verb, request.group, request.resource, request.namespace, request.name)
             )
-            self.settle()
+            self._settle_news()
             done = self._do(request)
-            self.settle()
+            self._settle_news()
             return done
+
+    def _settle_news(self) -> None:
+        """Settle, unless nothing has changed: neither an object nor the time."""
+        if self._at_rest != (self.store.version, self.store.now()):
+            self.settle()
 
     def _review(self, request: Request) -> object:
         if request.resource != "selfsubjectaccessreviews" or request.verb != "create":
@@ -102,7 +109,7 @@ class Api:
         if self.store.find("namespaces", "", namespace) is None:
             raise not_found("namespaces", "", namespace)
         item, warned = admission.decoded(
-            resource, copy.deepcopy(request.body), request.query.get("fieldValidation", "Warn")
+            resource, copied(request.body), request.query.get("fieldValidation", "Warn")
         )
         self.warnings += warned
         given = item.setdefault("metadata", {}).setdefault("namespace", namespace)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -21,11 +21,15 @@ NAMESPACE = "trials"
 class FakeCluster:
     """A cluster with one namespace. Use it as a context manager, or close it.
 
-    ``runtime`` runs containers: as processes of this machine by default.
+    ``runtime`` runs containers: as processes of this machine by default. Its time is that of
+    ``clock``, and what is skipped.
     """
 
-    def __init__(self, folder: Path, runtime: Any = None) -> None:
+    def __init__(
+        self, folder: Path, runtime: Any = None, clock: Callable[[], float] = time.time
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
         self.skipped = 0.0
         self.runtime = runtime or Processes()
         self.store = Store(self.now)
@@ -59,7 +63,7 @@ class FakeCluster:
         self.runtime.close()
 
     def now(self) -> float:
-        return time.time() + self.skipped
+        return self._clock() + self.skipped
 
     def skip(self, seconds: float) -> None:
         """Let time pass."""

@@ -1,7 +1,6 @@
 """What a job and its pods say, and the pods a job makes. Pure."""
 
-import copy
-import uuid
+from services.kubernetes.store import copied
 
 TRACKING = "batch.kubernetes.io/job-tracking"
 FOREGROUND = "foregroundDeletion"
@@ -95,9 +94,9 @@ def policy_message(job: dict, pod: dict) -> str:
     return f"{what} matching FailJob rule at index {at}"
 
 
-def pod_of(job: dict, index: int | None) -> dict:
-    """Return the pod that a job's controller makes for one index."""
-    meta, template = job["metadata"], copy.deepcopy(job["spec"]["template"])
+def pod_of(job: dict, index: int | None, suffix: str) -> dict:
+    """Return the pod that a job's controller makes for one index; ``suffix`` ends its name."""
+    meta, template = job["metadata"], copied(job["spec"]["template"])
     own = template.get("metadata") or {}
     labels, annotations = dict(own.get("labels") or {}), dict(own.get("annotations") or {})
     spec, name = template["spec"], meta["name"]
@@ -113,7 +112,7 @@ def pod_of(job: dict, index: int | None) -> dict:
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"]}
     return {
         "metadata": {
-            "name": f"{name[:57]}-{uuid.uuid4().hex[:5]}",
+            "name": f"{name[:57]}-{suffix}",
             "namespace": meta["namespace"],
             "labels": labels,
             "annotations": annotations,

@@ -1,6 +1,5 @@
 """The Job controller, as it behaves since Kubernetes 1.31."""
 
-import uuid
 from typing import Any
 
 from services.kubernetes import admission
@@ -233,7 +232,7 @@ class JobController:
         return [i for i in range(spec["completions"]) if i not in taken]
 
     def _make_pod(self, job: dict, index: int | None) -> None:
-        pod = pod_of(job, index)
+        pod = pod_of(job, index, self.store.unique()[:5])
         if index is not None and job["spec"].get("backoffLimitPerIndex") is not None:
             before = [
                 p
@@ -275,7 +274,7 @@ class JobController:
         about = {"kind": "Job", "apiVersion": "batch/v1", "name": meta["name"], "uid": meta["uid"]}
         kind = "Warning" if reason == "FailedCreate" else "Normal"
         event = {
-            "metadata": {"name": f"{meta['name']}.{uuid.uuid4().hex[:16]}"},
+            "metadata": {"name": f"{meta['name']}.{self.store.unique()[:16]}"},
             "involvedObject": about | {"namespace": meta["namespace"]},
             "type": kind,
             "reason": reason,

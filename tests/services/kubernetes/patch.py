@@ -3,10 +3,10 @@
 A strategic merge patch is a merge patch here; one that would merge a list by key is refused.
 """
 
-import copy
 from typing import Any
 
 from services.kubernetes.errors import ApiError
+from services.kubernetes.store import copied
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -36,8 +36,8 @@ def patched(target: dict, patch: Any, content_type: str) -> dict:
 def merge(target: Any, patch: Any) -> Any:
     """Return what RFC 7386 says."""
     if not isinstance(patch, dict):
-        return copy.deepcopy(patch)
-    found = copy.deepcopy(target) if isinstance(target, dict) else {}
+        return copied(patch)
+    found = copied(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
             found.pop(key, None)
@@ -61,7 +61,7 @@ def _json_patched(target: dict, patch: Any) -> dict:
         raise ApiError(
             400, "error decoding patch: json: cannot unmarshal into []jsonpatch.Operation"
         )
-    found = copy.deepcopy(target)
+    found = copied(target)
     try:
         for step in patch:
             _apply(found, step)
@@ -79,7 +79,7 @@ def _apply(document: dict, step: dict) -> None:
     elif op in ("add", "replace"):
         if op == "replace":
             _get(document, path)
-        _set(document, path, copy.deepcopy(step.get("value")), insert=op == "add")
+        _set(document, path, copied(step.get("value")), insert=op == "add")
     elif op == "remove":
         _get(document, path)
         _set(document, path, None, remove=True)

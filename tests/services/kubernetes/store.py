@@ -1,11 +1,12 @@
 """Objects with uids and resource versions, and every state they were in."""
 
 import base64
-import copy
 import json
+import marshal
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from services.kubernetes.errors import MODIFIED, ApiError, already_exists, conflict, not_found
 
@@ -27,6 +28,11 @@ Key = tuple[str, str, str]
 """Resource, namespace, name."""
 
 
+def copied(item: Any) -> Any:
+    """Return a copy of plain data; many times faster than ``copy.deepcopy``."""
+    return marshal.loads(marshal.dumps(item))
+
+
 def stamp(seconds: float) -> str:
     """Return a time as the API writes it: whole seconds."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -42,6 +48,8 @@ class Store:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
+        self.unique: Callable[[], str] = lambda: uuid.uuid4().hex
+        """Returns 32 digits that are never returned again."""
         self.version = 1000
         self.compacted = 0
         """Lists of versions before this one are expired."""
@@ -53,17 +61,17 @@ class Store:
         group, version, kind = GROUPS[resource]
         meta = dict(item.get("metadata") or {})
         if not meta.get("name") and meta.get("generateName"):
-            meta["name"] = f"{meta['generateName']}{uuid.uuid4().hex[:5]}"
+            meta["name"] = f"{meta['generateName']}{self.unique()[:5]}"
         key = (resource, namespace, meta["name"])
         if key in self._objects:
             raise already_exists(resource, group, meta["name"])
-        meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": stamp(self.now())}
+        meta |= {"uid": str(uuid.UUID(self.unique())), "creationTimestamp": stamp(self.now())}
         if namespace:
             meta["namespace"] = namespace
         meta.setdefault("generation", 1)
         made = {"kind": kind, "apiVersion": f"{group}/{version}" if group else version}
-        made |= copy.deepcopy({k: v for k, v in item.items() if k not in ("kind", "apiVersion")})
-        made["metadata"] = copy.deepcopy(meta)
+        made |= copied({k: v for k, v in item.items() if k not in ("kind", "apiVersion")})
+        made["metadata"] = copied(meta)
         return self._put(key, made)
 
     def get(self, resource: str, namespace: str, name: str) -> dict:
@@ -71,18 +79,18 @@ class Store:
         found = self._objects.get((resource, namespace, name))
         if found is None:
             raise not_found(resource, GROUPS[resource][0], name)
-        return copy.deepcopy(found)
+        return copied(found)
 
     def find(self, resource: str, namespace: str, name: str) -> dict | None:
         """Return a copy of one object, or ``None``."""
         found = self._objects.get((resource, namespace, name))
-        return copy.deepcopy(found)
+        return copied(found)
 
     def all(self, resource: str, namespace: str | None = None) -> Iterator[dict]:
         """Yield copies of the objects of a resource, by name."""
         for key in sorted(self._objects):
             if key[0] == resource and namespace in (None, key[1]):
-                yield copy.deepcopy(self._objects[key])
+                yield copied(self._objects[key])
 
     def update(self, resource: str, item: dict) -> dict:
         """Store a new state of an object; one that says which version it changes must be right.
@@ -100,11 +108,11 @@ class Store:
         if meta.get("resourceVersion", "") not in ("", old["metadata"]["resourceVersion"]):
             raise conflict(resource, group, meta["name"], MODIFIED)
         if item == old:
-            return copy.deepcopy(old)
+            return copied(old)
         if meta.get("deletionTimestamp") and not meta.get("finalizers") and resource != "pods":
             self.remove(resource, meta.get("namespace", ""), meta["name"])
-            return copy.deepcopy(item)
-        return self._put(key, copy.deepcopy(item))
+            return copied(item)
+        return self._put(key, copied(item))
 
     def remove(self, resource: str, namespace: str, name: str) -> None:
         """Take an object away, at once."""
@@ -161,8 +169,8 @@ class Store:
         self.version += 1
         item["metadata"]["resourceVersion"] = str(self.version)
         self._objects[key] = item
-        self._history.append((self.version, key, copy.deepcopy(item)))
-        return copy.deepcopy(item)
+        self._history.append((self.version, key, copied(item)))
+        return copied(item)
 
 
 def check_preconditions(resource: str, item: dict, wanted: dict) -> None:
@@ -186,7 +194,7 @@ def _uid_differs(uid: str, item: dict) -> str:
 
 def _bare(item: dict) -> dict:
     """Return it as lists have it: without kind and apiVersion."""
-    return copy.deepcopy({k: v for k, v in item.items() if k not in ("kind", "apiVersion")})
+    return copied({k: v for k, v in item.items() if k not in ("kind", "apiVersion")})
 
 
 def _token(version: int, after: str) -> str:
