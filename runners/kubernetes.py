@@ -228,7 +228,8 @@ class KubernetesRunner(Runner):
         job = jobs.get(self._api, ref.name)
         if job is None or not jobs.is_meant(job, ref, records.token) or states.is_over(job):
             return
-        self._observer.courier.bring(ref, states.read(job, pods_of(self._api, job), 0.0))
+        owned = pods_of(self._api, ref.name, objects.uid(job))
+        self._observer.courier.bring(ref, states.read(job, owned, 0.0))
         if records.read().end is None:
             message = "it was cancelled"
             records.note(token=records.token, end=End(state=JobState.CANCELLED, message=message))

@@ -125,9 +125,7 @@ def test_a_pod_that_runs_too_long_ends_for_that(cluster, runner, tmp_path):
     assert (report.state, report.reason) == (FAILED, "TIMEOUT")
 
 
-def test_a_success_of_which_the_output_is_lost_is_not_measured_by_half_of_it(
-    cluster, runner, tmp_path
-):
+def test_a_success_without_its_output_is_not_measured_by_half_of_it(cluster, runner, tmp_path):
     one = job(tmp_path)
     uid = start(runner, one)
     cluster.end(one.name)

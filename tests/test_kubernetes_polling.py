@@ -128,6 +128,19 @@ def test_a_job_that_somebody_deleted_is_lost_and_may_have_run(cluster, runner, t
     assert isinstance(submitted(runner, job(tmp_path, name="another")), str)
 
 
+def test_a_job_that_is_gone_is_lost_only_when_its_pods_have_ended(cluster, runner, tmp_path):
+    cluster.runtime.stubborn = True
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    container = cluster.container(one.name)
+    cluster.delete_job(one.name)
+    assert look(runner, one, uid).state is RUNNING
+    with cluster.lock:
+        container.ended(143, cluster.now())
+        cluster.settle()
+    assert look(runner, one, uid).state is JobState.LOST
+
+
 def test_one_job_that_cannot_be_read_hides_no_other(cluster, runner, tmp_path):
     jobs = [job(tmp_path, name=name) for name in ("one", "two")]
     uids = deploy(runner, *jobs)

@@ -73,7 +73,7 @@ class Observer:
         records = records_of(ref)
         job, owned = self._found(ref, snapshot)
         if job is None:
-            return self._gone(ref, records)
+            return self._gone(ref, records, snapshot.now)
         if not jobs.is_meant(job, ref, records.token):
             return _lost(ref, "another Job has its name now")
         view = states.read(job, owned, snapshot.now)
@@ -95,9 +95,9 @@ class Observer:
         if job is not None and ref.job_id in (None, objects.uid(job)):
             return job, snapshot.pods_of(job)
         job = jobs.get(self._api, ref.name)
-        return job, [] if job is None else pods_of(self._api, job)
+        return job, [] if job is None else pods_of(self._api, ref.name, objects.uid(job))
 
-    def _gone(self, ref: JobRef, records: Records) -> JobReport:
+    def _gone(self, ref: JobRef, records: Records, now: float) -> JobReport:
         """Report on a job of which the server states that it is not there."""
         record = records.read()
         here = self._api.current_context
@@ -106,6 +106,9 @@ class Observer:
                 f"job {ref.name} is in the context {record.context!r}, and the current one is "
                 f"{here!r}; write kubernetes: {{context: {record.context}}}"
             )
+        if ref.job_id and states.has_living(pods_of(self._api, ref.name, ref.job_id), now):
+            message = "its Job is gone, and its last Pods are ending"
+            return JobReport(JobState.RUNNING, ref.job_id, message=message)
         if record.end is None:
             return _lost(ref, "there is no such Job; somebody must have deleted it")
         report = _ended_by_us(record.end, ref.job_id)

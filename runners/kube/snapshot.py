@@ -48,9 +48,8 @@ def look(api: Api) -> Snapshot:
     return Snapshot({str(job["metadata"]["name"]): job for job in jobs}, owned, now)
 
 
-def pods_of(api: Api, job: Manifest) -> list[Manifest]:
-    """Return the Pods of one Job as they are now. Raises as the Api does."""
-    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+def pods_of(api: Api, name: str, uid: str) -> list[Manifest]:
+    """Return the Pods of one Job, which may be gone, as they are now. Raises as the Api does."""
     found, _ = _listed(api, api.core("pods"), f"{JOB}={name}")
     return [
         pod

@@ -62,6 +62,11 @@ def is_over(job: Manifest) -> bool:
     return bool(objects.condition(job, "Complete") or objects.condition(job, "Failed"))
 
 
+def has_living(pods: Sequence[Manifest], now: float) -> bool:
+    """Whether one of these Pods may still run something, on a node that answers."""
+    return any(not (task.has_ended or is_overdue(task, now)) for task in map(view_of, pods))
+
+
 def waits_without_pods(view: View, job: Manifest) -> bool:
     """Whether a started Job has no Pod: quota, most likely."""
     started = not job["spec"].get("suspend")

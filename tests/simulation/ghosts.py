@@ -169,7 +169,7 @@ TRUTHS: dict[str | None, Truth] = {
     Reason.SIGNAL: _after("killed", "pod_deleted", "collected"),
     Reason.OOM: _after("oom"),
     Reason.NODE_FAIL: _after("node_fails"),
-    Reason.PREEMPTED: _after("preempted"),
+    Reason.PREEMPTED: _after("preempted", "node_fails"),
     Reason.LOST: _after("job_deleted", *TAKEN),
     "CANNOT_START": _after("image_missing"),
     Reason.TIMEOUT: gone,

@@ -86,6 +86,9 @@ class Kubelet:
             return
         if uid not in self.containers and not self._start(pod):
             return
+        due = pod["metadata"].get("deletionTimestamp")
+        if due and self.store.now() >= seconds_of(due):  # or its node is back
+            self.stop(pod, 0)
         if self._is_overdue(pod):
             self.stop(pod, 0)
             message = "Pod was active on the node longer than the specified deadline"
