@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Busy,
         EvaluationsFailed,
         MaxParallelismReached,
+        MetricFetchError,
         ModelError,
         NoTrialAvailable,
         ObjectNotFoundError,
@@ -21,39 +22,135 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserInputError,
     )
+    from scheduler.python.experiment import Experiment
+    from scheduler.python.generators import Generators, Models
     from scheduler.python.loop import Optimized, optimize
+    from scheduler.python.metric import (
+        Data,
+        Err,
+        Metric,
+        MetricFetchE,
+        Ok,
+        Runner,
+        SyntheticRunner,
+    )
+    from scheduler.python.nouns import (
+        Arm,
+        ChoiceParameter,
+        ChoiceParameterConfig,
+        ComparisonOp,
+        DerivedParameter,
+        FixedParameter,
+        GenerationNode,
+        GenerationStep,
+        GenerationStrategy,
+        GeneratorRun,
+        MultiObjective,
+        MultiObjectiveOptimizationConfig,
+        Objective,
+        ObjectiveThreshold,
+        OptimizationConfig,
+        OrderConstraint,
+        OutcomeConstraint,
+        ParameterConstraint,
+        ParameterType,
+        RangeParameter,
+        RangeParameterConfig,
+        SearchSpace,
+        SumConstraint,
+        TrialStatus,
+    )
+    from scheduler.python.orchestrator import Scheduler, SchedulerOptions
+    from scheduler.python.trial import BatchTrial, Trial
     from scheduler.python.words import ObjectiveProperties
 
 __all__ = [
+    "Arm",
+    "BatchTrial",
     "Busy",
+    "ChoiceParameter",
+    "ChoiceParameterConfig",
     "Client",
+    "ComparisonOp",
+    "Data",
+    "DerivedParameter",
+    "Err",
     "EvaluationsFailed",
+    "Experiment",
+    "FixedParameter",
+    "GenerationNode",
+    "GenerationStep",
+    "GenerationStrategy",
+    "GeneratorRun",
+    "Generators",
     "MaxParallelismReached",
+    "Metric",
+    "MetricFetchE",
+    "MetricFetchError",
     "ModelError",
+    "Models",
+    "MultiObjective",
+    "MultiObjectiveOptimizationConfig",
     "NoTrialAvailable",
     "ObjectNotFoundError",
+    "Objective",
     "ObjectiveProperties",
+    "ObjectiveThreshold",
+    "Ok",
     "OptimizationComplete",
+    "OptimizationConfig",
     "Optimized",
+    "OrderConstraint",
+    "OutcomeConstraint",
+    "ParameterConstraint",
+    "ParameterType",
+    "RangeParameter",
+    "RangeParameterConfig",
+    "Runner",
     "ScheddError",
+    "Scheduler",
+    "SchedulerOptions",
+    "SearchSpace",
     "StorageFailed",
+    "SumConstraint",
+    "SyntheticRunner",
+    "Trial",
+    "TrialStatus",
     "UnsupportedError",
     "UserInputError",
     "optimize",
 ]
-_HOMES = {
-    "Client": "client",
-    "ObjectiveProperties": "words",
-    "Optimized": "loop",
-    "optimize": "loop",
+_NAMES = {
+    "client": "Client",
+    "errors": (
+        "Busy EvaluationsFailed MaxParallelismReached MetricFetchError ModelError "
+        "NoTrialAvailable ObjectNotFoundError OptimizationComplete ScheddError "
+        "StorageFailed UnsupportedError UserInputError"
+    ),
+    "experiment": "Experiment",
+    "generators": "Generators Models",
+    "loop": "Optimized optimize",
+    "metric": "Data Err Metric MetricFetchE Ok Runner SyntheticRunner",
+    "nouns": (
+        "Arm ChoiceParameter ChoiceParameterConfig ComparisonOp DerivedParameter "
+        "FixedParameter GenerationNode GenerationStep GenerationStrategy GeneratorRun "
+        "MultiObjective MultiObjectiveOptimizationConfig Objective ObjectiveThreshold "
+        "OptimizationConfig OrderConstraint OutcomeConstraint ParameterConstraint "
+        "ParameterType RangeParameter RangeParameterConfig SearchSpace SumConstraint "
+        "TrialStatus"
+    ),
+    "orchestrator": "Scheduler SchedulerOptions",
+    "trial": "BatchTrial Trial",
+    "words": "ObjectiveProperties",
 }
-"""Where names are at home, in ``scheduler.python``; all others are errors."""
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
+"""Where each name is at home, in ``scheduler.python``."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"scheduler.python.{_HOMES.get(name, 'errors')}"), name)
+    return getattr(import_module(f"scheduler.python.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

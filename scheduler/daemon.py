@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from queue import Empty, SimpleQueue
@@ -11,6 +11,8 @@ from typing import Generic, Protocol, TypeVar
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from metrics.base import Fetcher
+from runners.base import Runner
 from scheduler import registry
 from scheduler.clock import Anchor, Clock
 from scheduler.generation.protocol import GeneratorClient
@@ -72,6 +74,8 @@ class News:
 
 
 B = TypeVar("B", bound=Bell)
+Plugs = tuple[Runner, Mapping[str, Fetcher]]
+"""What deploys, and what fetches each metric, where that is not by the definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ def taken(
     news: B,
     generator: GeneratorClient,
     allowed: Callable[[ExperimentState], int | None] = lambda _: None,
+    plugs: Plugs | None = None,
 ) -> "Driven[B]":
     """Acquire the lease and put the loop together. Raises Held or StorageError.
 
@@ -112,10 +117,14 @@ def taken(
         clock = Clock(anchor)
         experiment = store.find(experiment.definition.name) or experiment
         definition = experiment.definition
+        runner, fetchers = plugs or (
+            registry.build_runner(definition, news.set),
+            registry.build_fetchers(definition),
+        )
         world = World(
             journal=ExperimentJournal(store, experiment, lease, clock),
-            runner=registry.build_runner(definition, news.set),
-            fetchers=registry.build_fetchers(definition),
+            runner=runner,
+            fetchers=fetchers,
             generator=generator,
             allowed=allowed,
             now=clock.now,

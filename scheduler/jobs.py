@@ -78,6 +78,11 @@ def job_of(definition: ExperimentDefinition, trial: Trial, root: Path, token: st
     )
 
 
+def index_of(name: str) -> int:
+    """Return the index of the trial whose job is called ``name``."""
+    return int(name.rpartition("-t")[2].partition("-a")[0])
+
+
 def placeholders_of(
     definition: ExperimentDefinition, trial: Trial, place: Place
 ) -> dict[str, str]:

@@ -6,6 +6,7 @@ processes may ask at once.
 """
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ FIRST_LOOK, LAST_LOOK = 0.02, 0.2
 
 Data = Mapping[str, Mapping[str, tuple[float, float | None]]]
 """Arm -> metric -> (mean, standard error)."""
+ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+"""What an arm may be called; a folder may be called so, too."""
 Limit = Callable[[ExperimentState], int | None]
 """How many unfinished jobs there may be."""
 
@@ -55,7 +58,7 @@ class Outside:
         """
         found = None
         limit = _one_more if index is None else _no_limit
-        for _ in _looks(wait):
+        for _ in looks(wait):
             with suppress(Held, LeaseLost), self._driven(limit) as loop:
                 found = self._begun(loop, index)
                 if found is not None:
@@ -75,7 +78,7 @@ class Outside:
         """
         command = self.store.command(self.experiment.id, wanted, time.time())
         self.generator.wanted = False
-        for _ in _looks(wait):
+        for _ in looks(wait):
             with suppress(Held, LeaseLost), self._driven(_no_more) as loop:
                 loop.tick()
                 while loop.eager:
@@ -104,6 +107,8 @@ class Outside:
                 f"{state.pending} trials of {definition.name} are pending, as many as "
                 "max_pending_trials allows: complete or abandon one first"
             )
+        if name is not None and not ARM_NAME.fullmatch(name):
+            raise Refusal(f"{name!r} is no name of an arm: letters, digits, '_', '.' or '-'")
         if name is not None and read.has_arm(self.store, self.experiment.id, name):
             raise Refusal(f"there is an arm called {name!r} already")
 
@@ -190,14 +195,17 @@ def _no_limit(_state: ExperimentState) -> None:
     return None
 
 
-def _looks(wait: float) -> Iterator[None]:
-    """Yield at once, and then again and again until ``wait`` seconds are over."""
+def looks(wait: float) -> Iterator[bool]:
+    """Yield at once, and then again and again until ``wait`` seconds are over.
+
+    What is yielded: whether it is the last time.
+    """
     until, pause = time.monotonic() + wait, FIRST_LOOK
-    yield
     while (left := until - time.monotonic()) > 0:
+        yield False
         time.sleep(min(pause, left))
         pause = min(1.5 * pause, LAST_LOOK)
-        yield
+    yield True
 
 
 # -- what can be said

@@ -1,6 +1,5 @@
 """The service door: a program asks for trials, carries them out and tells what came of them."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -434,8 +433,8 @@ def test_the_model_stays_warm_and_leaves_the_callers_threads_alone(client):
 
 def test_every_name_of_the_front_door_is_there():
     for name in scheduler.__all__:
-        assert getattr(scheduler, name).__name__ == name
+        assert getattr(scheduler, name)
     assert set(scheduler.__all__) <= set(dir(scheduler))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         scheduler.nothing  # noqa: B018
-    assert json.dumps(sorted(scheduler.__all__))
+    assert set(scheduler.__all__) == set(scheduler._HOMES)

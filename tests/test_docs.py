@@ -13,7 +13,7 @@ from cli_bench import schedd
 from diagram import diagram
 from insight_bench import finished
 
-from scheduler import Client, cli, registry
+from scheduler import Client, Experiment, cli, registry
 from scheduler.config.load import load_text
 from scheduler.config.schema import schema
 
@@ -84,17 +84,18 @@ def test_what_the_model_tells_is_told_as_shown(schedd) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # gpytorch's import
-@pytest.mark.parametrize("number", range(len(blocks("docs/python.md", "python"))))
+@pytest.mark.parametrize("number", range(1 + len(blocks("docs/python.md", "python"))))
 def test_every_program_of_the_doors_for_python_runs(number: int, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     named: dict[str, object] = {"__name__": "__main__"}
-    exec(compile(blocks("docs/python.md", "python")[number], "docs/python.md", "exec"), named)
-    client = named.get("client") or named.get("experiment")
-    if isinstance(client, Client):
-        rows = client.get_trials()
-        assert rows
-        assert all(row["trial_status"] == "COMPLETED" for row in rows)
-        client.close()
+    shown = [*blocks("docs/python.md", "python"), blocks("README.md", "python")[1]]
+    exec(compile(shown[number], "the document", "exec"), named)
+    made = named.get("client") or named["experiment"]
+    assert isinstance(made, Client | Experiment)
+    rows = [row for row in made.get_trials() if row["arm_name"] != "status_quo"]
+    assert len(rows) >= 3
+    assert all(row["trial_status"] == "COMPLETED" for row in rows)
+    made.close()
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/experiment.md", "yaml"))))

@@ -5,13 +5,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from scheduler.python import words
 from scheduler.python.answers import Answers
 from scheduler.python.errors import UserInputError, translated
 from scheduler.python.session import Session
 from scheduler.python.trials import Trials
+
+if TYPE_CHECKING:
+    from scheduler.python.experiment import Experiment
 
 
 class Client(Trials, Answers):
@@ -47,6 +50,13 @@ class Client(Trials, Answers):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def experiment(self) -> "Experiment":
+        """The same experiment, by the developer door."""
+        from scheduler.python.experiment import Experiment
+
+        return Experiment(None, self.made.definition.name, storage=self.session)
 
     def close(self) -> None:
         """Close the database; a temporary one is removed. May be called twice."""

@@ -40,6 +40,14 @@ class ModelError(ScheddError):
     """No model can be fitted to what was measured."""
 
 
+class MetricFetchError(ScheddError):
+    """Why a metric could not be fetched."""
+
+    def __init__(self, message: str, exception: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.exception = exception
+
+
 class StorageFailed(ScheddError):
     """The database cannot be used, or a transaction did not get through."""
 
@@ -55,6 +63,7 @@ def translated() -> Iterator[None]:
 
     from scheduler.config.errors import ConfigError
     from scheduler.model.redefine import DefinitionChanged
+    from scheduler.model.trial import InvalidTransition
     from scheduler.outside import Refusal
     from scheduler.plugins import RegistryError
     from scheduler.storage.errors import Held, LeaseLost, StorageError
@@ -68,7 +77,14 @@ def translated() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UserInputError(first) from None
-    except (DefinitionChanged, Refusal, RegistryError, NotAnExport, NoSource) as error:
+    except (
+        DefinitionChanged,
+        InvalidTransition,
+        Refusal,
+        RegistryError,
+        NotAnExport,
+        NoSource,
+    ) as error:
         raise UserInputError(str(error)) from None
     except Held as error:
         raise Busy(str(error)) from None

@@ -21,6 +21,7 @@ from scheduler.python.errors import (
 if TYPE_CHECKING:
     from scheduler.python.answers import Moments, Values
     from scheduler.python.client import Client
+    from scheduler.python.experiment import Experiment
 
 Evaluate = Callable[..., Any]
 """From parameters, or parameters and a weight, to a result as ``Client.complete_trial`` takes."""
@@ -44,7 +45,7 @@ class Optimized(NamedTuple):
     best_parameters: dict[str, Any]
     values: "Values"
     """Means by metric, and their covariances, as far as they are known."""
-    experiment: "Client"
+    experiment: "Experiment"
     """The experiment, which may be asked for more. Its store lives as long as it does."""
     model: Model
 
@@ -96,7 +97,7 @@ def optimize(  # noqa: PLR0913, PLR0917  # Ax's own
     )
     with _bar(total_trials, progress) as advance:
         _Loop(client, _with_weight(evaluation_function), n_jobs, advance).run(executor)
-    return Optimized(*_best(client), client, Model(client))
+    return Optimized(*_best(client), client.experiment, Model(client))
 
 
 @dataclass

@@ -77,12 +77,15 @@ class Session:
 
         Raises UserInputError where it makes no sense or another one has its name.
         """
+        self.submit(self.checked(written))
+
+    def checked(self, written: Mapping[str, Any]) -> "ExperimentDefinition":
+        """Return what is given in the form of a file as a definition. Raises UserInputError."""
         from scheduler import registry
         from scheduler.config.load import load_data
 
         with translated():
-            definition = load_data(dict(written), registry)
-        self.submit(definition)
+            return load_data(dict(written), registry)
 
     def submit(self, definition: "ExperimentDefinition") -> None:
         """Store an experiment, or go on with the same one. Raises UserInputError."""
@@ -103,6 +106,10 @@ class Session:
             listed = ", ".join(names) or "none"
             raise ObjectNotFoundError(f"there is no experiment {name!r}; there are {listed}")
         self._hold(found)
+
+    def refresh(self) -> None:
+        """Read the definition again: its budget may have changed."""
+        self.find(self.definition.name)
 
     def _hold(self, experiment: "Experiment") -> None:
         from scheduler.outside import Outside

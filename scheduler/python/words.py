@@ -118,9 +118,7 @@ def strategy_of(given: Any, seed: int | None, open_end: bool) -> Written:
 
     ``open_end``: nobody said how many trials there will be, so that a grid has no end to fit.
     """
-    if hasattr(given, "model_dump"):
-        given = given.model_dump(mode="json", exclude_unset=True)
-    written = dict(given or {})
+    written = keys_of(given or {})
     if seed is not None:
         written["seed"] = seed
     if open_end and not written.get("nodes") and not written.get("method"):
@@ -170,6 +168,15 @@ def _needed(written: Mapping[str, Any]) -> list[str]:
         objectives = [Objective.model_validate(each) for each in given]
         limits = [OutcomeConstraint.model_validate(c) for c in written["outcome_constraints"]]
     return [*(m for o in objectives for m in o.weights), *(c.metric for c in limits)]
+
+
+def keys_of(given: Any) -> Written:
+    """Return a model of ours, or a mapping, as keys."""
+    if hasattr(given, "model_dump"):
+        given = given.model_dump(mode="json", exclude_unset=True)
+    if not isinstance(given, Mapping):
+        raise UserInputError(f"{given!r} is not a mapping of keys")
+    return dict(given)
 
 
 def _parts(objective: Any) -> list[Any]:

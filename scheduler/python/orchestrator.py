@@ -1,0 +1,201 @@
+"""The closed loop over a program's own Runner and Metrics, or over a runner that schedd knows."""
+
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scheduler.daemon import Driven, Interrupted, News, Plugs, drive, taken
+from scheduler.generation.protocol import GenerationReply, GenerationRequest
+from scheduler.generation.worker import WorkerGenerator
+from scheduler.model import redefine
+from scheduler.model.experiment import Event, ExperimentState
+from scheduler.python.answers import Answers
+from scheduler.python.errors import EvaluationsFailed, UserInputError, translated
+from scheduler.python.inprocess import InProcessRunner, MetricFetcher
+from scheduler.python.metric import Runner
+
+if TYPE_CHECKING:
+    from scheduler.python.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class SchedulerOptions:
+    """How the loop goes; what is not said here stays as the experiment has it."""
+
+    total_trials: int | None = None
+    """Of the experiment, all runs together: needed by ``run_all_trials``."""
+    max_pending_trials: int = 10
+    batch_size: int | None = None
+    """Arms per trial."""
+    tolerated_trial_failure_rate: float = 0.5
+    min_failed_trials_for_failure_rate_check: int = 5
+    ttl_seconds_for_trials: float | None = None
+    """A RUNNING trial that is older is ended."""
+    init_seconds_between_polls: float = 1.0
+    """Between all polls: there is no back-off, which would notice ends late."""
+
+    def budget(self) -> dict[str, Any]:
+        """Return the keys of a file that may be changed while an experiment lives."""
+        rate = self.tolerated_trial_failure_rate
+        least = self.min_failed_trials_for_failure_rate_check
+        return {
+            "trials.max_pending_trials": self.max_pending_trials,
+            "trials.ttl": self.ttl_seconds_for_trials,
+            "failures.tolerated_trial_failure_rate": rate,
+            "failures.min_failed_trials_for_failure_rate_check": least,
+            "polling.interval": self.init_seconds_between_polls,
+            **({"trials.total_trials": self.total_trials} if self.total_trials else {}),
+        }
+
+
+class Scheduler(Answers):
+    """Drives an experiment: proposes trials, deploys and polls them, and fetches their metrics.
+
+    All of it is stored before it is acted on; in another process, or after a crash, a Scheduler
+    on the same experiment goes on. One whose runner is known to schedd, not a Runner of the
+    program's, may as well be driven by ``schedd daemon`` and ``schedd resume``.
+    """
+
+    def __init__(
+        self,
+        experiment: "Experiment",
+        generation_strategy: Any = None,
+        options: SchedulerOptions | None = None,
+    ) -> None:
+        """Store the experiment, and candidates it may have. Raises UserInputError."""
+        self.experiment = experiment
+        self.options = options or SchedulerOptions()
+        if generation_strategy is not None and not experiment.session.is_made:
+            experiment.generation_strategy = generation_strategy
+        self._check_metrics()
+        if self.options.batch_size and not experiment.session.is_made:
+            trials = {
+                **experiment.options.get("trials", {}),
+                "batch_size": self.options.batch_size,
+            }
+            experiment.options["trials"] = trials
+        super().__init__(experiment.made, lambda: None)
+        self._generator = _Kept()
+        self.close = weakref.finalize(self, self._generator.end)
+        """End the process that makes arms; otherwise it ends with this object."""
+        experiment.save()
+
+    def run_n_trials(
+        self,
+        max_trials: int,
+        timeout_hours: float | None = None,
+        idle_callback: Callable[["Scheduler"], None] | None = None,
+    ) -> "Experiment":
+        """Run so many more trials to their end, within ``total_trials`` of the options.
+
+        Raises EvaluationsFailed where too many fail. Ctrl-C, and the timeout, leave jobs alone.
+        ``idle_callback`` is called after each turn of the loop.
+        """
+        created = self.session.state().tally.created
+        unfinished = len(self.session.state().active)
+        total = created - unfinished + max_trials
+        most = self.options.total_trials
+        self._set({"trials.total_trials": min(total, most) if most else total})
+        return self._run(timeout_hours, idle_callback)
+
+    def run_all_trials(
+        self,
+        timeout_hours: float | None = None,
+        idle_callback: Callable[["Scheduler"], None] | None = None,
+    ) -> "Experiment":
+        """Run all of ``total_trials`` to their end; otherwise as :meth:`run_n_trials`."""
+        if self.options.total_trials is None:
+            raise UserInputError("run_all_trials needs SchedulerOptions(total_trials=...)")
+        self._set({})
+        return self._run(timeout_hours, idle_callback)
+
+    def _check_metrics(self) -> None:
+        """Raise UserInputError where a metric of a program's runner could never be fetched."""
+        if not isinstance(self.experiment.runner, Runner):
+            return
+        known = self.experiment.metrics
+        for name in sorted(self.experiment.definition.required_metrics):
+            if name not in known or not known[name].fetches:
+                raise UserInputError(
+                    f"the metric {name!r} does not say how it is fetched: subclass Metric, define "
+                    "fetch_trial_data, and give it to the objective"
+                )
+
+    def _set(self, more: Mapping[str, Any]) -> None:
+        values = {**self.options.budget(), **more}
+        if isinstance(self.experiment.runner, Runner):
+            values["missing_metrics.retry_for"] = 0.0
+        with translated():
+            self.session.refresh()
+            self.session.submit(redefine.having(self.session.definition, values))
+
+    def _run(
+        self,
+        timeout_hours: float | None,
+        idle_callback: Callable[["Scheduler"], None] | None,
+    ) -> "Experiment":
+        news = News()
+        until = None if timeout_hours is None else time.monotonic() + 3600 * timeout_hours
+
+        def watch(_state: ExperimentState, _events: tuple[Event, ...]) -> None:
+            if idle_callback is not None:
+                idle_callback(self)
+            news.stop = until is not None and time.monotonic() >= until
+
+        with translated():
+            driven = self._driven(news)
+            try:
+                drive(driven, watch)
+            except Interrupted:
+                return self.experiment
+            finally:
+                driven.release()
+        stop = self.session.state().stop
+        if stop is not None and stop.failed:
+            raise EvaluationsFailed(stop.message)
+        return self.experiment
+
+    def _driven(self, news: News) -> "Driven[News]":
+        session, own = self.session, self.experiment.runner
+        plugs: Plugs | None = None
+        if isinstance(own, Runner):
+            fetching = (m for m in self.experiment.metrics.values() if m.fetches)
+            fetchers = {m.name: MetricFetcher(m, self.experiment) for m in fetching}
+            plugs = (InProcessRunner(own, self.experiment, news.set), fetchers)
+        self._generator.wake = news.set
+        return taken(session.place.store, session.experiment, news, self._generator, plugs=plugs)
+
+
+class _Kept:
+    """A generator in a process of its own that outlives those who drive, with what it learned."""
+
+    def __init__(self) -> None:
+        self.wake: Callable[[], None] = lambda: None
+        self._worker = WorkerGenerator(self._ring)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request has been asked whose reply was not taken yet."""
+        return self._worker.busy
+
+    def ask(self, request: GenerationRequest) -> None:
+        """Begin on ``request`` and return at once."""
+        self._worker.ask(request)
+
+    def reply(self) -> GenerationReply | str | None:
+        """Return the reply, a sentence on why there will be none, or None: not yet."""
+        return self._worker.reply()
+
+    def _ring(self) -> None:
+        self.wake()
+
+    def close(self) -> None:
+        """Forget what was asked; only a process that is at work is ended."""
+        if self.busy:
+            self.end()
+
+    def end(self) -> None:
+        """End the process."""
+        self._worker.close()
