@@ -20,6 +20,9 @@ from scheduler.model.trial import Arm, Trial
 PLACES = ("trial_dir", "trial_index", "attempt", "arm", "weight", "replicate", "experiment")
 """What ``{word}`` in a command or an environment value may name, besides ``{params.x}``."""
 
+UNKNOWN = "REPLACE-ME"
+"""Stands in a command that was imported for a program that nobody has named yet."""
+
 _PLACEHOLDER = re.compile(
     r"\{\{(?P<literal>params\.[\w.-]+|[A-Za-z_]\w*)\}\}"
     r"|(?<!\$)\{(?P<name>params\.[\w.-]+|[A-Za-z_]\w*)\}",
@@ -110,6 +113,19 @@ def fill(template: str, values: Mapping[str, str]) -> str:
         return values[match["name"]] if match["name"] else "{" + match["literal"] + "}"
 
     return _PLACEHOLDER.sub(replace, template)
+
+
+def literal(text: str) -> str:
+    """Return what :func:`fill` turns into ``text``, whatever words in braces it holds."""
+    return _PLACEHOLDER.sub(lambda match: "{" + match[0] + "}", text)
+
+
+def unknown_program(definition: ExperimentDefinition) -> str:
+    """Return a sentence where the command is not known yet; empty where it is."""
+    held = [i for i, element in enumerate(definition.runner.command) if UNKNOWN in element]
+    if not held:
+        return ""
+    return f"runner.command[{held[0]}] still holds {UNKNOWN}; write there what starts a trial"
 
 
 def text_of(value: Value) -> str:

@@ -48,7 +48,10 @@ VERBS = {
         "Run schedd as a service of systemd: write its units.",
     ),
     "export": ("scheduler.cli.transfer", "Write all that is stored of an experiment."),
-    "import": ("scheduler.cli.transfer", "Store an experiment that schedd export wrote."),
+    "import": (
+        "scheduler.cli.translate",
+        "Bring an experiment here, from another tool or from schedd export.",
+    ),
     "delete": (
         "scheduler.cli.remove",
         "Remove an experiment, its history and its trials' folders.",

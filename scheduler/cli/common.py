@@ -16,6 +16,7 @@ from scheduler import registry
 from scheduler.cli import under_systemd
 from scheduler.cli.refused import Refused
 from scheduler.config.load import load_file
+from scheduler.jobs import unknown_program
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.storage import read
 from scheduler.storage.engine import shown
@@ -117,6 +118,14 @@ def opened(url: str, *, create: bool = False) -> Store:
 def load(file: str) -> ExperimentDefinition:
     """Return the definition in ``file``, checked against the installed plugins."""
     return load_file(Path(file), registry)
+
+
+def load_to_run(file: str) -> ExperimentDefinition:
+    """Return the definition in ``file``; raises Refused where it does not say what to start."""
+    definition = load(file)
+    if unknown := unknown_program(definition):
+        raise Refused(f"{file}: {unknown}")
+    return definition
 
 
 def find(storage: str | None, name: str | None) -> tuple[Store, Experiment]:

@@ -101,7 +101,7 @@ def submit(file: str, storage: str | None) -> None:
 
     As schedd run, without driving it: schedd daemon takes it within seconds.
     """
-    definition = common.load(file)
+    definition = common.load_to_run(file)
     store = common.opened(common.storage_url(storage, definition), create=True)
     store_it(store, definition, time.time(), lambda text: click.echo(text, err=True))
     name = definition.name

@@ -8,6 +8,7 @@ import click
 from scheduler.cli import common, text, views
 from scheduler.cli.refused import Refused
 from scheduler.config.errors import ConfigError
+from scheduler.jobs import unknown_program
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import ExperimentStatus
 from scheduler.model.strategy import describe
@@ -48,6 +49,8 @@ def validate(
         return
     click.echo(f"{file}: {_described(definition)}")
     _tell(warm)
+    if unknown := unknown_program(definition):
+        click.echo(f"{file}: {unknown}", err=True)
 
 
 @click.command()

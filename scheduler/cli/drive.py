@@ -49,7 +49,7 @@ def run(file: str, storage: str | None) -> None:
     refused something, 73 another process drives it and the file sets another budget, 78 the
     database cannot be used, 130 interrupted.
     """
-    definition = common.load(file)
+    definition = common.load_to_run(file)
     store = common.opened(common.storage_url(storage, definition), create=True)
     experiment = submit(store, definition, time.time(), lambda text: click.echo(text, err=True))
     while True:

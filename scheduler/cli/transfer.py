@@ -1,4 +1,4 @@
-"""The verbs that carry an experiment elsewhere: export and import."""
+"""The verb export, and how what it wrote is stored again."""
 
 import csv
 import json
@@ -46,19 +46,12 @@ def export(name: str | None, kind: str, output: Path | None, storage: str | None
     if output is None:
         write(store, experiment, sys.stdout)
         return
-    _aside(output, lambda file: write(store, experiment, file))
+    aside(output, lambda file: write(store, experiment, file))
     click.echo(f"{experiment.definition.name} is written to {output}", err=True)
 
 
-@click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@common.storage_option
-def import_(file: Path, storage: str | None) -> None:
-    """Store an experiment that schedd export wrote.
-
-    Nothing is stored where there is one of its name, or the file is not whole. Jobs that run are
-    adopted by whoever drives it here: let nobody drive it in the store it came from any more.
-    """
+def stored(file: Path, storage: str | None) -> None:
+    """Store an experiment from what ``schedd export`` wrote; say so. Raises Refused."""
     store = common.opened(common.storage_url(storage), create=True)
     try:
         with file.open(encoding="utf-8") as opened:
@@ -75,6 +68,22 @@ def import_(file: Path, storage: str | None) -> None:
     pending = store.peek(experiment).pending
     adopted = f"; its {pending} pending trials are adopted when it is driven" if pending else ""
     click.echo(f"{name} is stored in {store.url}{adopted}")
+
+
+def aside(path: Path, write: Callable[[IO[str]], object]) -> None:
+    """Write a file that appears whole or not at all, and replaces none. Raises Refused."""
+    if path.exists():
+        raise Refused(f"{path} exists already")
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with hidden.open("w", encoding="utf-8", newline="") as file:
+            write(file)
+        os.link(hidden, path)
+    except FileExistsError:
+        raise Refused(f"{path} exists already") from None
+    finally:
+        with suppress(FileNotFoundError):
+            hidden.unlink()
 
 
 class _Seen:
@@ -132,19 +141,3 @@ def _rows(
                 measured = arm["metrics"].get(metric, {})
                 row += [measured.get("mean"), measured.get("sem")]
             yield row
-
-
-def _aside(path: Path, write: Callable[[IO[str]], None]) -> None:
-    """Write a file that appears whole or not at all, and replaces none."""
-    if path.exists():
-        raise Refused(f"{path} exists already")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-        os.link(aside, path)
-    except FileExistsError:
-        raise Refused(f"{path} exists already") from None
-    finally:
-        with suppress(FileNotFoundError):
-            aside.unlink()

@@ -43,15 +43,16 @@ class Document:
     keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
 
 
-def read_file(path: Path, environment: Mapping[str, str]) -> Document:
+def read_file(path: Path, environment: Mapping[str, str] | None) -> Document:
     """Return what a YAML file holds; raises ConfigError."""
     return read_bytes(_bytes(path), str(path), environment)
 
 
-def read_bytes(raw: bytes, name: str, environment: Mapping[str, str]) -> Document:
+def read_bytes(raw: bytes, name: str, environment: Mapping[str, str] | None) -> Document:
     """Return what YAML in UTF-8 holds, with references to ``environment`` replaced.
 
-    ``name`` stands for the file in errors. Raises ConfigError.
+    Without one they are left as they stand, as in the files of other tools, where ``${x}`` means
+    something else. ``name`` stands for the file in errors. Raises ConfigError.
     """
     return _Builder(name, environment).document(_text(raw, name))
 
@@ -107,7 +108,7 @@ class _Open:
 class _Builder:
     """Builds the data of one document from events, with a stack of its own."""
 
-    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str] | None) -> None:
         self.name = name
         self.environment = environment
         self.nodes = 0
@@ -205,6 +206,8 @@ class _Builder:
         return text
 
     def _substituted(self, event: Any) -> str:
+        if self.environment is None:
+            return str(event.value)
         try:
             return substitute(event.value, self.environment)
         except ValueError as error:
