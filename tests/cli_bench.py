@@ -84,6 +84,11 @@ def finished(tmp_path_factory) -> Path:
 def schedd(finished, monkeypatch):
     """Return a function that calls a verb in this process: (exit status, stdout, stderr)."""
     monkeypatch.chdir(finished)
+    return caller(monkeypatch)
+
+
+def caller(monkeypatch):
+    """Return such a function for the present folder."""
     monkeypatch.delenv("SCHEDD_STORAGE", raising=False)
 
     def call(*arguments: str) -> tuple[int, str, str]:

@@ -58,10 +58,11 @@ def import_(
 
 
 def _write(source: str, kind: str, study: str | None, output: Path) -> None:
-    from scheduler.translate.assemble import assemble, told
+    from scheduler.translate.assemble import assemble
     from scheduler.translate.history import counted
     from scheduler.translate.optuna_rdb import NoStudy
     from scheduler.translate.recognize import translate
+    from scheduler.translate.write import printable
 
     if output.suffix not in (".yaml", ".yml"):
         raise Refused(f"{output} should end in .yaml")
@@ -71,7 +72,7 @@ def _write(source: str, kind: str, study: str | None, output: Path) -> None:
         found = translate(source, kind, study)
     except NoStudy as error:
         raise Refused(str(error)) from None
-    made = assemble(found, shown, output.name, history.name)
+    made = assemble(found, shown, output, history)
     for path in (output, history):
         if path.exists() or path.is_symlink():
             raise Refused(f"{path} exists already; nothing was written")
@@ -84,4 +85,4 @@ def _write(source: str, kind: str, study: str | None, output: Path) -> None:
     if made.lost:
         click.echo("did not carry over:")
     for lost in made.lost:
-        click.echo(f"  {told(lost, shown)}")
+        click.echo(f"  {printable(str(lost))}")

@@ -1,8 +1,10 @@
 """From a translation to the files: the YAML, the table of what was measured, and what was lost."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scheduler import registry
@@ -42,29 +44,23 @@ class Assembled:
     lost: tuple[Lost, ...]
 
 
-def assemble(found: Translation, file: str, output: str, history: str) -> Assembled:
-    """Return what to write.
+def assemble(found: Translation, file: str, output: Path, history: Path) -> Assembled:
+    """Return what to write to ``output`` and ``history``; ``file`` is where it came from.
 
-    ``file`` is where the translation came from, ``output`` and ``history`` are the names of the
-    files. Raises ConfigError where its definition is none that schedd can run.
+    Raises ConfigError where its definition is none that schedd can run.
     """
     losses = Losses()
     losses.found += found.lost
     definition = {"runner": _NO_COMMAND, **found.definition, **_named(found, losses)}
+    definition["runner"] = _placed(definition["runner"], Path(file).parent, output.parent)
     comments = {**_said(definition), **found.comments}
     loaded = _loaded(definition, file)
     rows, arms = _table(found, loaded, losses)
     if rows is not None:
-        definition["warm_start"] = [{"csv": history}]
+        definition["warm_start"] = [{"csv": history.name}]
         comments["warm_start"] = _WARM
-    head = _head(found.source, file, output, losses)
+    head = _head(found.source, file, output.name, losses)
     return Assembled(yaml_text(definition, head, comments), rows, arms, tuple(losses.found))
-
-
-def told(lost: Lost, file: str) -> str:
-    """Return one thing that did not carry over as a line of text."""
-    place = "" if lost.line is None else f"{file}:{lost.line}: "
-    return printable(f"{place}{lost.what}: {lost.why}")
 
 
 def _named(found: Translation, losses: Losses) -> dict[str, Any]:
@@ -75,6 +71,18 @@ def _named(found: Translation, losses: Losses) -> dict[str, Any]:
         why = f"it is {fit!r} here: lower-case letters, digits and '-', at most 40"
         losses.add(f"the name {given!r}", why)
     return {"name": fit}
+
+
+def _placed(runner: Mapping[str, Any], before: Path, now: Path) -> Mapping[str, Any]:
+    """Return a runner whose commands start where they did, though its file lies elsewhere."""
+    command = runner.get("command", ())
+    if runner["type"] != "local" or any(UNKNOWN in element for element in command):
+        return runner
+    folder = Path(runner.get("workdir", ".")).expanduser()
+    if not folder.is_absolute():
+        folder = Path(os.path.relpath(before / folder, now))
+    rest = {key: value for key, value in runner.items() if key != "workdir"}
+    return rest if str(folder) == "." else {**rest, "workdir": str(folder)}
 
 
 def _said(definition: Mapping[str, Any]) -> dict[str, str]:
@@ -121,5 +129,5 @@ def _head(source: str, file: str, output: str, losses: Losses) -> str:
     ]
     if losses.found:
         lines += ["", "What did not carry over:"]
-        lines += [f"- {told(lost, file)}" for lost in losses.found]
+        lines += [f"- {lost}" for lost in losses.found]
     return "\n".join(map(printable, lines))

@@ -9,6 +9,9 @@ from scheduler.config.errors import ConfigError, mistake
 from scheduler.config.reader import Document, KeyPath, read_bytes
 from scheduler.translate.result import Losses
 
+_NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
+"""Values of a setting that ask for nothing, so that nothing is lost with them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -20,10 +23,10 @@ class Node:
     data: Any
 
     @property
-    def line(self) -> int | None:
-        """The line of the key that leads here, else of the value; None where it is not there."""
+    def place(self) -> str | None:
+        """``file:line`` of the key that leads here, else of the value; None where it is not."""
         found = self.document.keys.get(self.path) or self.document.values.get(self.path)
-        return found[0] if found else None
+        return f"{self.file}:{found[0]}" if found else None
 
     @property
     def label(self) -> str:
@@ -69,7 +72,7 @@ class Node:
             return default
         if self.data is None or isinstance(self.data, (dict, list)):
             raise self.wrong(f"{self.label} must be text")
-        return str(self.data)
+        return str(self.data).lower() if isinstance(self.data, bool) else str(self.data)
 
     def number(self) -> float | int:
         """Return a number, also where it is written as text."""
@@ -95,8 +98,8 @@ class Node:
     def unused(self, losses: Losses, known: Collection[str], why: dict[str, str]) -> None:
         """Note every key of this mapping that is not ``known``, with the reason in ``why``."""
         for key, node in self.mapping().items():
-            if key not in known and node:
-                losses.add(node.label, why.get(key, "schedd has nothing like it"), node.line)
+            if key not in known and node.data not in _NOTHING:
+                losses.add(node.label, why.get(key, "schedd has nothing like it"), node.place)
 
 
 def document(raw: bytes, file: str) -> Node:

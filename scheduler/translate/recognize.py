@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scheduler.config.errors import ConfigError, mistake
 from scheduler.model.base import without_password
-from scheduler.translate import ax, optuna, wandb
+from scheduler.translate import ax, katib, nni, optuna, wandb
 from scheduler.translate.node import Node, document
 from scheduler.translate.optuna_rdb import read_study
 from scheduler.translate.result import Translation
@@ -19,7 +19,11 @@ _WANDB = frozenset({"program", "method", "metric", "command"})
 _JOURNAL = '"op_code"'
 
 
-_TRANSLATORS: Mapping[str, Callable[[Node], Translation]] = {"wandb": wandb.translate}
+_TRANSLATORS: Mapping[str, Callable[[Node], Translation]] = {
+    "katib": katib.translate,
+    "nni": lambda config: nni.translate(config, _beside),
+    "wandb": wandb.translate,
+}
 
 
 def format_of(given: str) -> str:
@@ -76,6 +80,14 @@ def read(file: str) -> bytes:
     if len(raw) > LARGEST:
         raise mistake(f"it is larger than {LARGEST >> 20} MiB", file)
     return raw
+
+
+def _beside(path: str, named: Node) -> Node:
+    """Return what a file holds that is named in another one, relative to that. ConfigError."""
+    file = Path(named.file).parent / path
+    if not file.is_file():
+        raise named.wrong(f"there is no file {file}")
+    return document(read(str(file)), str(file))
 
 
 def _sound(translated: Callable[[], Translation], file: str) -> Translation:

@@ -13,8 +13,13 @@ class Lost:
 
     what: str
     why: str
-    line: int | None = None
-    """In the other tool's file, where it has lines."""
+    place: str | None = None
+    """``file:line`` in the other tool's file, where it has lines."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: {self.what}: {self.why}" if self.place else f"{self.what}: {self.why}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ class Losses:
     def __init__(self) -> None:
         self.found: list[Lost] = []
 
-    def add(self, what: str, why: str, line: int | None = None) -> None:
+    def add(self, what: str, why: str, place: str | None = None) -> None:
         """Note one thing, once."""
-        lost = Lost(what, why, line)
+        lost = Lost(what, why, place)
         if lost not in self.found:
             self.found.append(lost)

@@ -61,7 +61,7 @@ class Space:
                 self._losses.add(f"the name {name!r}", f"it is {ours!r} here: {why}")
         return self._names[name]
 
-    def add_range(self, name: str, given: Range, line: int | None = None) -> None:
+    def add_range(self, name: str, given: Range, place: str | None = None) -> None:
         """Add a range; one that holds a single value is fixed. Raises ValueError."""
         if not (math.isfinite(given.low) and math.isfinite(given.high)):
             raise ValueError(f"the bounds of {name} are not finite")
@@ -71,15 +71,15 @@ class Space:
         low, high = _bounds(given)
         if low > high:
             raise ValueError(f"there is no whole number between the bounds of {name}")
-        step = self._step(name, given, line)
+        step = self._step(name, given, place)
         if low == high or (step or 0.0) > high - low:
-            self.add_fixed(name, low, line)
+            self.add_fixed(name, low, place)
             return
         log = given.log
         if log and low <= 0:
             log = False
             why = f"its lower bound is {plain(low)}, and log scaling needs one above 0"
-            self._losses.add(f"{name}: log scaling", why, line)
+            self._losses.add(f"{name}: log scaling", why, place)
         self.parameters.append(
             {
                 "name": self.name(name),
@@ -97,17 +97,17 @@ class Space:
         values: Sequence[Any],
         *,
         ordered: bool | None = None,
-        line: int | None = None,
+        place: str | None = None,
     ) -> None:
         """Add a choice; one that has a single value is fixed. Raises ValueError."""
-        pairs = self._typed(name, values, line)
+        pairs = self._typed(name, values, place)
         ours = list({(type(v), v): v for _, v in pairs}.values())
         if not ours:
             raise ValueError(f"{name} has no value to choose from")
         if len(ours) > MOST_VALUES:
             raise ValueError(f"{name} has {len(ours)} values, and a choice at most {MOST_VALUES}")
         if len(ours) == 1:
-            self.add_fixed(name, ours[0], line)
+            self.add_fixed(name, ours[0], place)
         else:
             default = isinstance(ours[0], (int, float)) and not isinstance(ours[0], bool)
             other = ordered is not None and ordered is not default
@@ -121,9 +121,9 @@ class Space:
             )
         self._values[name] = pairs
 
-    def add_fixed(self, name: str, value: Any, line: int | None = None) -> None:
+    def add_fixed(self, name: str, value: Any, place: str | None = None) -> None:
         """Add a parameter that has one value."""
-        pairs = self._typed(name, [value], line)
+        pairs = self._typed(name, [value], place)
         self.parameters.append({"name": self.name(name), "type": "fixed", "value": pairs[0][1]})
         self._values[name] = pairs
 
@@ -132,7 +132,7 @@ class Space:
         name: str,
         mean: float,
         deviation: float,
-        line: int | None = None,
+        place: str | None = None,
         *,
         log: bool = False,
     ) -> None:
@@ -144,8 +144,8 @@ class Space:
             low, high = _exp(low, name), _exp(high, name)
         kind = "log-normal" if log else "normal"
         why = f"schedd has no {kind} prior; the range is three standard deviations either way"
-        self._losses.add(f"{name}: its {kind} distribution", why, line)
-        self.add_range(name, Range(low, high, log=log), line)
+        self._losses.add(f"{name}: its {kind} distribution", why, place)
+        self.add_range(name, Range(low, high, log=log), place)
 
     def add_derived(self, name: str, expression: str, *, whole: bool) -> None:
         """Add a parameter that is a sum of others. Raises ValueError."""
@@ -169,7 +169,9 @@ class Space:
 
     def depend(self, parent: str, value: Any, children: Iterable[str]) -> None:
         """Let parameters be active only where ``parent`` is ``value``, or another so named."""
-        item = next(p for p in self.parameters if p["name"] == self.name(parent))
+        item = next((p for p in self.parameters if p["name"] == self.name(parent)), None)
+        if item is None:
+            raise ValueError(f"other parameters depend on {parent}, which did not carry over")
         ours = self.value(parent, value)
         text = str(ours).lower() if isinstance(ours, bool) else str(ours)
         under = item.setdefault("dependent_parameters", {}).setdefault(text, [])
@@ -194,22 +196,22 @@ class Space:
             tail, number = f"_{number}", number + 1
         return name[: 64 - len(tail)] + tail
 
-    def _step(self, name: str, given: Range, line: int | None) -> float | None:
+    def _step(self, name: str, given: Range, place: str | None) -> float | None:
         step = given.step
         if step is None or (given.whole and step == 1):
             return None
         if not 0 < step < math.inf or (given.whole and step != int(step)):
             why = f"{plain(step)} is no step" + (" between whole numbers" if given.whole else "")
-            self._losses.add(f"{name}: its step", why, line)
+            self._losses.add(f"{name}: its step", why, place)
             return None
         if given.log:
             text = "a range with log scaling has no step_size; every value between is tried"
-            self._losses.add(f"{name}: its step of {plain(step)}", text, line)
+            self._losses.add(f"{name}: its step of {plain(step)}", text, place)
             return None
         return int(step) if given.whole else float(step)
 
     def _typed(
-        self, name: str, values: Sequence[Any], line: int | None
+        self, name: str, values: Sequence[Any], place: str | None
     ) -> list[tuple[Any, Value]]:
         """Return each value with the one that stands for it: all numbers, text or booleans."""
         if all(isinstance(v, bool) for v in values) or all(isinstance(v, str) for v in values):
@@ -221,7 +223,7 @@ class Space:
         why = "the values of a choice are all numbers, all text or all booleans"
         if len(values) == 1 or all(isinstance(v, (dict, list)) for v in values):
             why = "a value is a number, text or a boolean"
-        self._losses.add(f"{name}: the type of {_shown(odd)}", f"it is text here: {why}", line)
+        self._losses.add(f"{name}: the type of {_shown(odd)}", f"it is text here: {why}", place)
         return [(v, _shown(v)) for v in values]
 
 

@@ -31,7 +31,7 @@ def translate(sweep: Node) -> Translation:
     add_parameters(sweep["parameters"], space, losses)
     if not space.parameters:
         raise sweep.wrong("this sweep of wandb has no parameters")
-    definition = {
+    definition: dict[str, Any] = {
         "name": sweep["name"].text("sweep"),
         "description": sweep["description"].text(""),
         "tags": {key: sweep[key].text() for key in _TAGS if sweep[key]},
@@ -44,7 +44,7 @@ def translate(sweep: Node) -> Translation:
     sweep.unused(losses, _KNOWN | {"run_cap", *_TAGS}, _WHY)
     _note_reporting(sweep, losses)
     kept = {key: value for key, value in definition.items() if value}
-    return Translation(f"wandb's sweep {kept['name']!r}", kept, (), tuple(losses.found))
+    return Translation(f"wandb's sweep {definition['name']!r}", kept, (), tuple(losses.found))
 
 
 def _objective(metric: Node, losses: Losses) -> dict[str, Any]:
@@ -67,14 +67,14 @@ def _objective(metric: Node, losses: Losses) -> dict[str, Any]:
 def _strategy(method: Node, losses: Losses) -> dict[str, Any]:
     name = method.text("random")
     if name not in _METHODS:
-        losses.add(f"method: {name}", "schedd has Sobol, then BoTorch in its place", method.line)
+        losses.add(f"method: {name}", "schedd has Sobol, then BoTorch in its place", method.place)
         return {}
     return _METHODS[name]
 
 
 def _note_reporting(sweep: Node, losses: Losses) -> None:
-    line = sweep["metric"].line
+    place = sweep["metric"].place
     why = "schedd reads metrics.jsonl in the trial's folder; add `schedd record NAME=VALUE`"
-    losses.add("metrics from wandb.log()", why, line)
+    losses.add("metrics from wandb.log()", why, place)
     why = "a trial's parameters are its arguments, and in parameters.json"
     losses.add("wandb.config from the agent", why)

@@ -25,33 +25,33 @@ def command(sweep: Node, space: Space, losses: Losses) -> list[str]:
     given = sweep["command"]
     if given and isinstance(given.data, str):
         raise given.wrong("command must be a list of arguments")
-    elements = [(each.text(), each.line) for each in given.items()]
-    elements = elements or [(text, given.line) for text in _DEFAULT]
+    elements = [(each.text(), each.place) for each in given.items()]
+    elements = elements or [(text, given.place) for text in _DEFAULT]
     made: list[str] = []
-    for text, line in elements:
-        made += _element(text, line, sweep, space, losses)
+    for text, place in elements:
+        made += _element(text, place, sweep, space, losses)
     _note_booleans(made, space, losses)
     return made
 
 
-def _element(text: str, line: int | None, sweep: Node, space: Space, losses: Losses) -> list[str]:
+def _element(text: str, place: str | None, sweep: Node, space: Space, losses: Losses) -> list[str]:
     match = _MACRO.fullmatch(text)
     kind = match[1] if match else ""
     if kind in _LISTS:
         if kind == _BOOLEANS:
             why = "a flag cannot come and go; it is --NAME=true or --NAME=false"
-            losses.add("${args_no_boolean_flags}", why, line)
+            losses.add("${args_no_boolean_flags}", why, place)
         return [_LISTS[kind](name, ours) for name, ours in space.original.items()]
     if kind == "args_json":
         return [_json(space)]
 
     def replace(found: re.Match[str]) -> str:
-        return _word(found, line, sweep, losses)
+        return _word(found, place, sweep, losses)
 
     return [_MACRO.sub(replace, literal(text))]
 
 
-def _word(found: re.Match[str], line: int | None, sweep: Node, losses: Losses) -> str:
+def _word(found: re.Match[str], place: str | None, sweep: Node, losses: Losses) -> str:
     """Return what a macro inside an argument stands for."""
     name, of = found[1], found[2]
     if name == "env":
@@ -62,13 +62,13 @@ def _word(found: re.Match[str], line: int | None, sweep: Node, losses: Losses) -
         return PARAMETERS
     if name == "program":
         if not sweep["program"]:
-            losses.add("${program}", "the sweep names no program", line)
+            losses.add("${program}", "the sweep names no program", place)
         return literal(sweep["program"].text(UNKNOWN))
     if name == "envvar" and of:
         why = f"write $${of} in a shell, or the value itself"
-        losses.add(f"${{envvar:{of}}}", why.replace("$$", "$"), line)
+        losses.add(f"${{envvar:{of}}}", why.replace("$$", "$"), place)
         return f"{UNKNOWN}-{of}"
-    losses.add(found[0], "wandb has no such macro; it is left as it stands", line)
+    losses.add(found[0], "wandb has no such macro; it is left as it stands", place)
     return found[0]
 
 

@@ -21,7 +21,7 @@ def add_parameters(given: Node, space: Space, losses: Losses, prefix: str = "") 
             raise parameter.wrong(f"{parameter.label} must have value, values, or min and max")
         if parameter["parameters"]:
             why = f"it is {name}.* here; the program gets one flat set of parameters"
-            losses.add(f"{name}: its nesting", why, parameter.line)
+            losses.add(f"{name}: its nesting", why, parameter.place)
             add_parameters(parameter["parameters"], space, losses, f"{name}.")
             continue
         try:
@@ -34,22 +34,22 @@ def add_parameters(given: Node, space: Space, losses: Losses, prefix: str = "") 
 def _add(name: str, given: Node, space: Space, losses: Losses) -> None:
     kind = given["distribution"].text() if given["distribution"] else _implied(given)
     if kind == "constant":
-        space.add_fixed(name, given["value"].data, given.line)
+        space.add_fixed(name, given["value"].data, given.place)
     elif kind in ("categorical", "categorical_w_probabilities"):
         values = [value.data for value in given["values"].items()]
-        space.add_choice(name, values, line=given.line)
+        space.add_choice(name, values, place=given.place)
     elif kind in _RANGES:
-        space.add_range(name, _range(name, kind, given, losses), given.line)
+        space.add_range(name, _range(name, kind, given, losses), given.place)
     elif kind in ("normal", "q_normal", "log_normal", "q_log_normal"):
         mean = given["mu"].number() if given["mu"] else 0.0
         deviation = given["sigma"].number() if given["sigma"] else 1.0
-        space.add_normal(name, mean, deviation, given.line, log="log" in kind)
+        space.add_normal(name, mean, deviation, given.place, log="log" in kind)
         if kind.startswith("q_"):
-            losses.add(f"{name}: its quantum q", "it went with the distribution", given.line)
+            losses.add(f"{name}: its quantum q", "it went with the distribution", given.place)
     elif kind in ("beta", "q_beta"):
         why = "schedd has no beta prior; every value from 0 to 1 is as likely"
-        losses.add(f"{name}: its beta distribution", why, given.line)
-        space.add_range(name, Range(0.0, 1.0), given.line)
+        losses.add(f"{name}: its beta distribution", why, given.place)
+        space.add_range(name, Range(0.0, 1.0), given.place)
     else:
         raise given["distribution"].wrong(f"wandb has no distribution {kind!r}")
 
@@ -88,16 +88,18 @@ _RANGES: Mapping[str, Callable[[float], float]] = {
 
 
 def _range(name: str, kind: str, given: Node, losses: Losses) -> Range:
-    bounds = sorted(_RANGES[kind](_bound(given, key, kind)) for key in ("min", "max"))
+    bounds = [_RANGES[kind](_bound(given, key, kind)) for key in ("min", "max")]
+    if kind == "inv_log_uniform":
+        bounds.reverse()  # they are exponents of 1 / value
     step = None
     if kind.startswith("q_"):
         step = float(given["q"].number()) if given["q"] else 1.0
         if bounds[0] % step > 1e-9 * step and "log" not in kind:
             why = f"its values begin at {bounds[0]:g} here, wandb's are multiples of {step:g}"
-            losses.add(f"{name}: where its steps lie", why, given.line)
+            losses.add(f"{name}: where its steps lie", why, given.place)
     if kind.startswith("inv_"):
         why = "small values are as likely as large ones by the logarithm"
-        losses.add(f"{name}: its inverse distribution", why, given.line)
+        losses.add(f"{name}: its inverse distribution", why, given.place)
     return Range(bounds[0], bounds[1], kind == "int_uniform", "log" in kind, step)
 
 

@@ -11,7 +11,9 @@ from scheduler.config.scalars import typed
 from scheduler.model.definition import SCHEMA, ExperimentDefinition
 
 WIDTH = 99
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*")
+_PLAIN = re.compile(
+    r"(?=.*[A-Za-z])[A-Za-z_./][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*|\d+(\.\d+)?[smhdw]"
+)
 _CONTROL = re.compile(r"[^\x20-\x7e]")
 _ORDER = [f.alias or name for name, f in ExperimentDefinition.model_fields.items()]
 
