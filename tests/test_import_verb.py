@@ -44,7 +44,6 @@ def folder(tmp_path, monkeypatch):
         ("ax.json", None, True),
         ("optuna.db", "My Net", True),
         ("katib.yaml", None, False),
-        ("wandb.yaml", None, False),
         ("nni/config.yml", None, False),
     ],
 )
@@ -78,7 +77,9 @@ def test_a_sweep_of_wandb_runs_as_it_is(folder) -> None:
             [*ENTRY, *arguments], capture_output=True, text=True, check=False, cwd=folder
         )
 
-    assert call("import", "theirs/wandb.yaml").returncode == 0
+    for verb in (("import", "theirs/wandb.yaml"), ("validate", "experiment.yaml")):
+        done = call(*verb)
+        assert done.returncode == 0, done.stderr
     done = call("run", "experiment.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "my-sweep: 3 trials (3 completed)" in done.stdout
