@@ -64,11 +64,11 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("text", "message"), HOSTILE, ids=[text[:12] for text, _ in HOSTILE])
 def test_a_hostile_file_is_one_sentence_at_once(text, message):
-    begun = time.monotonic()
+    begun = time.process_time()  # not the clock on the wall, which a busy machine lets run on
     with pytest.raises(ConfigError) as error:
         load_text(text, "e.yaml", environment={})
     assert str(error.value) == f"e.yaml:{message}"
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_a_byte_order_mark_is_no_character_and_latin_1_is_located():

@@ -50,7 +50,7 @@ VERBS = {
     "export": ("scheduler.cli.transfer", "Write all that is stored of an experiment."),
     "import": (
         "scheduler.cli.translate",
-        "Bring an experiment here, from another tool or from schedd export.",
+        "Bring an experiment here: exported, or another tool's.",
     ),
     "delete": (
         "scheduler.cli.remove",

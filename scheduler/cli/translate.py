@@ -31,7 +31,7 @@ FORMATS = ("ax", "optuna", "katib", "wandb", "nni", "schedd")
 def import_(
     source: str, kind: str | None, study: str | None, output: Path | None, storage: str | None
 ) -> None:
-    """Bring an experiment here, from another tool or from schedd export.
+    """Bring an experiment here: exported, or another tool's.
 
     Of another tool's, a YAML is written, and beside it a table of what was measured, from which
     the experiment begins: a snapshot of Ax's Client or AxClient, a study in Optuna's database (its
