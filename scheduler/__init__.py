@@ -7,6 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scheduler.python.arms import (
+        Arm,
+        GenerationNode,
+        GenerationStep,
+        GenerationStrategy,
+        GeneratorRun,
+        TrialStatus,
+    )
     from scheduler.python.client import Client
     from scheduler.python.errors import (
         Busy,
@@ -24,6 +32,16 @@ if TYPE_CHECKING:
     )
     from scheduler.python.experiment import Experiment
     from scheduler.python.generators import Generators, Models
+    from scheduler.python.goals import (
+        ComparisonOp,
+        MultiObjective,
+        MultiObjectiveOptimizationConfig,
+        Objective,
+        ObjectiveThreshold,
+        OptimizationConfig,
+        OutcomeConstraint,
+        PercentileEarlyStoppingStrategy,
+    )
     from scheduler.python.loop import Optimized, optimize
     from scheduler.python.metric import (
         Data,
@@ -34,33 +52,20 @@ if TYPE_CHECKING:
         Runner,
         SyntheticRunner,
     )
-    from scheduler.python.nouns import (
-        Arm,
+    from scheduler.python.orchestrator import Scheduler, SchedulerOptions
+    from scheduler.python.space import (
         ChoiceParameter,
         ChoiceParameterConfig,
-        ComparisonOp,
         DerivedParameter,
         FixedParameter,
-        GenerationNode,
-        GenerationStep,
-        GenerationStrategy,
-        GeneratorRun,
-        MultiObjective,
-        MultiObjectiveOptimizationConfig,
-        Objective,
-        ObjectiveThreshold,
-        OptimizationConfig,
         OrderConstraint,
-        OutcomeConstraint,
         ParameterConstraint,
         ParameterType,
         RangeParameter,
         RangeParameterConfig,
         SearchSpace,
         SumConstraint,
-        TrialStatus,
     )
-    from scheduler.python.orchestrator import Scheduler, SchedulerOptions
     from scheduler.python.trial import BatchTrial, Trial
     from scheduler.python.words import ObjectiveProperties
 
@@ -104,6 +109,7 @@ __all__ = [
     "OutcomeConstraint",
     "ParameterConstraint",
     "ParameterType",
+    "PercentileEarlyStoppingStrategy",
     "RangeParameter",
     "RangeParameterConfig",
     "Runner",
@@ -131,13 +137,16 @@ _NAMES = {
     "generators": "Generators Models",
     "loop": "Optimized optimize",
     "metric": "Data Err Metric MetricFetchE Ok Runner SyntheticRunner",
-    "nouns": (
-        "Arm ChoiceParameter ChoiceParameterConfig ComparisonOp DerivedParameter "
-        "FixedParameter GenerationNode GenerationStep GenerationStrategy GeneratorRun "
-        "MultiObjective MultiObjectiveOptimizationConfig Objective ObjectiveThreshold "
-        "OptimizationConfig OrderConstraint OutcomeConstraint ParameterConstraint "
-        "ParameterType RangeParameter RangeParameterConfig SearchSpace SumConstraint "
-        "TrialStatus"
+    "arms": ("Arm GenerationNode GenerationStep GenerationStrategy GeneratorRun TrialStatus"),
+    "goals": (
+        "ComparisonOp MultiObjective MultiObjectiveOptimizationConfig Objective "
+        "ObjectiveThreshold OptimizationConfig OutcomeConstraint "
+        "PercentileEarlyStoppingStrategy"
+    ),
+    "space": (
+        "ChoiceParameter ChoiceParameterConfig DerivedParameter FixedParameter "
+        "OrderConstraint ParameterConstraint ParameterType RangeParameter "
+        "RangeParameterConfig SearchSpace SumConstraint"
     ),
     "orchestrator": "Scheduler SchedulerOptions",
     "trial": "BatchTrial Trial",

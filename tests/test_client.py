@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from places import url
 
 import scheduler
 from scheduler import (
@@ -18,6 +20,8 @@ from scheduler import (
     UserInputError,
 )
 from scheduler.storage.store import Store
+
+__all__ = ["url"]
 
 SPACE = [
     {"name": "x", "type": "range", "bounds": [-5.0, 10.0]},
@@ -299,18 +303,33 @@ while True:
 """
 
 
-def test_processes_share_an_experiment_and_do_no_trial_twice(client, tmp_path):
-    mine = client()
-    mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, total_trials=12)
-    command = [sys.executable, "-P", "-c", WORKER, mine.session.place.url]
+def test_processes_share_an_experiment_and_do_no_trial_twice(client, url):
+    mine = client(storage=url)
+    mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, total_trials=8)
+    command = [sys.executable, "-P", "-c", WORKER, url]
     workers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     answers = [worker.communicate(timeout=120) for worker in workers]
     assert [err for _, err in answers] == ["", ""]
-    assert sorted(int(line) for out, _ in answers for line in out.split()) == list(range(12))
-    assert statuses(mine) == ["COMPLETED"] * 12
+    assert sorted(int(line) for out, _ in answers for line in out.split()) == list(range(8))
+    assert statuses(mine) == ["COMPLETED"] * 8
+
+
+def test_threads_share_a_client_and_do_no_trial_twice(begun):
+    def work(_number: int) -> list[int]:
+        found = []
+        for _ in range(2):
+            _, index = begun.get_next_trial()
+            begun.complete_trial(index, {"loss": 1, "size": 1})
+            found.append(index)
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        indexes = [index for found in pool.map(work, range(3)) for index in found]
+    assert sorted(indexes) == list(range(6))
+    assert statuses(begun) == ["COMPLETED"] * 6
 
 
 def test_a_temporary_store_lasts_as_long_as_its_client():

@@ -46,31 +46,29 @@ class InlineGenerator:
             return None
         request, self._request = self._request, None
         answer = self._answer(request)
-        if isinstance(answer, str) and request.generator != SOBOL:
-            said = f"{request.generator} cannot answer ({answer}); Sobol instead"
-            answer = self._answer(of_sobol(request), said)
-        return answer
+        if not isinstance(answer, str) or request.generator == SOBOL:
+            return answer
+        note = f"{request.generator} cannot answer ({answer}); Sobol instead"
+        instead = self._answer(of_sobol(request))
+        return f"{note}; {instead}" if isinstance(instead, str) else replace(instead, note=note)
 
     def close(self) -> None:
         """Forget what was asked; what was learned is kept for the next who asks."""
         self._request = None
 
-    def _answer(self, request: GenerationRequest, note: str = "") -> GenerationReply | str:
+    def _answer(self, request: GenerationRequest) -> GenerationReply | str:
         """Answer as a worker process would, by the same words."""
         from scheduler.generation import child  # numpy comes with it
 
         digest = wire.definition_line(request.definition)[0]
         if digest != self._digest:
             self._made, self._digest = {}, digest
+        with one_thread():
+            line = child.answer(request, 0, child.key_of(digest, request), self._made)
         try:
-            with one_thread():
-                line = child.answer(request, 0, child.key_of(digest, request), self._made)
-            answer = wire.parse_answer(line, request, 0)
+            return wire.parse_answer(line, request, 0)
         except wire.Nonsense as error:
             return str(error)
-        if not note:
-            return answer
-        return f"{note}; {answer}" if isinstance(answer, str) else replace(answer, note=note)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from scheduler.python.trials import Door
 if TYPE_CHECKING:
     from scheduler.finding import Finding
     from scheduler.insight.choice import Believed
+    from scheduler.stopping.percentile import Percentile
 
 Moments = dict[str, tuple[float, float | None]]
 """Metric -> (mean, standard error)."""
@@ -111,6 +112,35 @@ class Answers(Door):
             label: {m: pair for m, pair in each.items() if not metric_names or m in metric_names}
             for label, each in zip(given, found, strict=True)
         }
+
+    # -- trials that cannot become good
+
+    early_stopping_strategy: "Percentile | None" = None
+    """By which :meth:`should_stop_trial_early` goes; without one, no trial is to be stopped."""
+
+    def set_early_stopping_strategy(self, early_stopping_strategy: "Percentile | None") -> None:
+        """Say by which rule trials are stopped early. It is not stored."""
+        self.early_stopping_strategy = early_stopping_strategy
+
+    def should_stop_trial_early(self, trial_index: int) -> bool:
+        """Whether a trial that runs is too far behind others, by the data that were attached."""
+        return bool(self.should_stop_trials_early([trial_index]))
+
+    def should_stop_trials_early(self, trial_indices: Sequence[int]) -> dict[int, str]:
+        """Return which of these trials are too far behind others, and why."""
+        objectives = self.made.definition.all_objectives
+        if len(objectives) > 1 or objectives[0].metric is None:
+            raise UserInputError("trials are stopped early by one objective of a single metric")
+        rule, metric = self.early_stopping_strategy, objectives[0].metric
+        if rule is None:
+            return {}
+        curves = {r.trial.index: curve for r, curve in self.session.curves(metric)}
+        found = {}
+        for index in trial_indices:
+            self.session.record(index)
+            others = [curve for i, curve in curves.items() if i != index]
+            found[index] = rule.verdict(curves.get(index, ()), others, objectives[0].minimize)
+        return {index: why for index, why in found.items() if why}
 
     # -- tables
 

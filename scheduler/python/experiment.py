@@ -1,31 +1,32 @@
 """The developer door: an experiment whose trials a program makes and moves by hand."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
-from scheduler.hand import Hand, added, appended, change, moved
+from scheduler.hand import added, appended, change, moved
 from scheduler.model.definition import ExperimentDefinition, signature
 from scheduler.model.experiment import STATUS_QUO, Changes, ExperimentState
 from scheduler.model.observation import GeneratorRun as RunRow
-from scheduler.model.observation import Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus
-from scheduler.outside import ARM_NAME, check_names
+from scheduler.outside import ARM_NAME
 from scheduler.python import words
-from scheduler.python.answers import Answers
-from scheduler.python.errors import ObjectNotFoundError, UserInputError, translated
-from scheduler.python.metric import Data, Metric, Row, pair_of_row, rows_of, step_of_row
+from scheduler.python.arms import GeneratorRun
+from scheduler.python.errors import UserInputError
+from scheduler.python.goals import OptimizationConfig
+from scheduler.python.metric import Metric
 from scheduler.python.metric import Runner as UserRunner
-from scheduler.python.nouns import GeneratorRun, OptimizationConfig, SearchSpace
+from scheduler.python.results import Results
 from scheduler.python.session import Session
+from scheduler.python.space import SearchSpace
 from scheduler.python.trial import BaseTrial, BatchTrial
 from scheduler.python.trial import Trial as SingleTrial
 
 
-class Experiment(Answers):
+class Experiment(Results):
     """A search space, what is to be better, and trials.
 
-    It is stored when its first trial leaves CANDIDATE, and its definition is fixed from then on.
+    It is stored when its first trial is made, and its definition is fixed from then on.
     Candidates are in memory until they, or later ones, leave that status.
     """
 
@@ -211,22 +212,17 @@ class Experiment(Answers):
             before = before or state.active.get(trial.index) or trial.stored
             ready = before if job_id is None else before.having(job_id=job_id)
             after = moved(ready, to, message, session.experiment.token, now)
-            final = self._final(after) if to is TrialStatus.COMPLETED else []
+            final = self.final(after) if to is TrialStatus.COMPLETED else []
             return appended(new, change(after, final, now, was=before.status))
 
-        self._write(make)
+        self.write(make)
         self._drafts = {i: t for i, t in self._drafts.items() if i > trial.index}
 
     def save(self) -> None:
         """Store all candidates that are in memory: whoever drives the experiment deploys them."""
         if self._drafts:
-            self._write(lambda state, now: self._new(state, max(self._drafts), now))
+            self.write(lambda state, now: self._new(state, max(self._drafts), now))
             self._drafts = {}
-
-    def _write(self, make: Callable[[ExperimentState, float], Changes]) -> None:
-        session = self.made
-        with session.lock, translated():
-            Hand(session.place.store, session.experiment, session.wait).write(make)
 
     def _new(self, state: ExperimentState, last: int, now: float) -> Changes:
         """Return the changes that store candidates up to index ``last``."""
@@ -243,80 +239,6 @@ class Experiment(Answers):
             runs += [run] if run else []
             trials.append(draft.candidate(now, run.index if run else None))
         return added(trials, runs, now) if trials else Changes(time=now)
-
-    # -- results
-
-    def _final(self, trial: Trial) -> list[Observation]:
-        data = self.session.outside.reduced(trial)
-        return [
-            Observation(trial.index, trial.attempt, arm, metric, mean, sem)
-            for arm, metrics in data.items()
-            for metric, (mean, sem) in metrics.items()
-        ]
-
-    def attach_data(self, data: Data) -> None:
-        """Store results. Those of a trial that runs count when it is completed."""
-        by_trial: dict[int, list[Row]] = {}
-        for row in data.rows:
-            if row.get("trial_index") is None:
-                raise UserInputError(f"a row of data lacks 'trial_index': {row}")
-            by_trial.setdefault(int(row["trial_index"]), []).append(row)
-        for index, rows in by_trial.items():
-            self._attach(self._stored(index), rows)
-
-    def _attach(self, trial: Trial, rows: list[Row]) -> None:
-        after = self.session.outside.next_step(trial)
-        points = []
-        for row in rows:
-            arm, metric, (mean, sem) = row["arm_name"], row["metric_name"], pair_of_row(row)
-            with translated():
-                check_names(self.definition, trial, {arm: {metric: (mean, sem)}})
-            step = step_of_row(row)
-            if step is None and trial.status is not TrialStatus.COMPLETED:
-                step = after
-            points.append(Observation(trial.index, trial.attempt, arm, metric, mean, sem, step))
-        final = tuple(p for p in points if p.step is None)
-        curves = tuple(p for p in points if p.step is not None)
-        self._write(lambda _, now: Changes(time=now, observations=final, curves=curves))
-
-    def _stored(self, index: int) -> Trial:
-        if index in self._drafts or index not in self.trials:
-            raise ObjectNotFoundError(f"{self.name} has no trial {index} that was deployed")
-        return self.session.record(index).trial
-
-    def fetch_data(self, trial_indices: Iterable[int] | None = None) -> Data:
-        """Fetch the metrics that know how, of trials that are COMPLETED; store and return them."""
-        wanted = None if trial_indices is None else set(trial_indices)
-        found: list[Row] = []
-        for index, trial in self.trials.items():
-            if trial.status is TrialStatus.COMPLETED and (wanted is None or index in wanted):
-                for metric in self.metrics.values():
-                    found += rows_of(metric, trial) if metric.fetches else []
-        data = Data(rows=found)
-        self.attach_data(data)
-        return data
-
-    def lookup_data(self) -> Data:
-        """Return the final results that are stored."""
-        rows: list[Row] = []
-        for record in self.session.records() if self.session.is_made else []:
-            for arm, metrics in record.metrics.items():
-                head = {"trial_index": record.trial.index, "arm_name": arm}
-                rows += [
-                    {**head, "metric_name": metric, "mean": o.mean, "sem": o.sem}
-                    for metric, o in metrics.items()
-                ]
-        return Data(rows=rows)
-
-    def relative_data(self) -> Data:
-        """Return the final results in percent of change against the status quo.
-
-        Against that of the same trial where it has one, else of all trials together; with the
-        standard error of that, see :func:`~scheduler.model.relative.relativized`.
-        """
-        from scheduler.python.relative import relative_rows
-
-        return Data(rows=relative_rows(self.lookup_data().rows))
 
 
 def _quo(arm: Arm | None) -> words.Written:

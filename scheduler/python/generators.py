@@ -8,8 +8,10 @@ from scheduler import candidates, registry
 from scheduler.generation.inline import InlineGenerator
 from scheduler.model.experiment import ExperimentState
 from scheduler.model.trial import Arm
+from scheduler.python.arms import GeneratorRun
 from scheduler.python.errors import ModelError, UserInputError, translated
-from scheduler.python.nouns import GeneratorRun, Objective, OptimizationConfig, SearchSpace
+from scheduler.python.goals import Objective, OptimizationConfig
+from scheduler.python.space import SearchSpace
 from scheduler.storage.journal import ExperimentRecords
 
 if TYPE_CHECKING:

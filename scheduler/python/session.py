@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scheduler.model.definition import ExperimentDefinition
     from scheduler.model.experiment import Ask, ExperimentState
     from scheduler.outside import Outside
+    from scheduler.stopping.percentile import Curve
     from scheduler.storage.read import TrialRecord
     from scheduler.storage.store import Experiment, Store
 
@@ -159,6 +160,20 @@ class Session:
 
         with translated():
             return list(read.trials(self.place.store, self.experiment.id))
+
+    def curves(self, metric: str) -> "Iterator[tuple[TrialRecord, Curve]]":
+        """Yield the curve of a metric, of each trial of one arm that did not fail and has one."""
+        from scheduler.model.trial import TrialStatus
+        from scheduler.storage import read
+
+        lost = (TrialStatus.FAILED, TrialStatus.ABANDONED)
+        for record in self.records():
+            if record.trial.status in lost or len(record.trial.arms) > 1:
+                continue
+            points = read.curves(self.place.store, record, self.experiment.id)
+            curve = [(o.step, o.mean) for o in points if o.metric == metric and o.step is not None]
+            if curve:
+                yield record, curve
 
     # -- its trials
 

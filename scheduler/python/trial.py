@@ -9,9 +9,9 @@ from scheduler.model.experiment import STATUS_QUO
 from scheduler.model.observation import GeneratorRun as RunRow
 from scheduler.model.trial import Arm, TrialStatus
 from scheduler.model.trial import Trial as Stored
+from scheduler.python.arms import GeneratorRun
 from scheduler.python.errors import UserInputError
 from scheduler.python.metric import Runner
-from scheduler.python.nouns import GeneratorRun
 
 if TYPE_CHECKING:
     from scheduler.python.experiment import Experiment

@@ -133,10 +133,17 @@ def start(options: Options) -> list[bool]:
     say(f"{found['click_ms']:.0f} ms; schedd status {found['status_ms']:.0f} ms")
     say(f"    first trial after {found['first_trial_s']:.1f} s; daemon ", end="")
     say(f"{found['daemon_mib']:.0f} MiB, worker with a model {found['worker_mib']:.0f} MiB")
+    say(f"    from scheduler import optimize {found['optimize_ms']:.0f} ms; a trial of a Client, ")
+    say(f"    asked for and completed, {found['client_ms']:.0f} ms of CPU")
     heavy = ", ".join(found["status_imports"]) or "nothing heavy"
     early, torch = found["first_trial_before_torch"], found["daemon_has_torch"]
     return [
         target(f"schedd --help costs {ratio:.2f} times import click", "below 2", ratio < 2),
+        target(
+            f"from scheduler import optimize costs {found['optimize_ms']:.0f} ms of CPU",
+            "below 300",
+            found["optimize_ms"] < 300,
+        ),
         target(f"schedd status imports {heavy}", "no numpy, no torch", heavy == "nothing heavy"),
         target(f"torch before the first trial: {yes(not early)}", "no", early),
         target(f"torch in the daemon's memory: {yes(torch)}", "no", not torch),

@@ -1,4 +1,4 @@
-"""What starting costs: ``--help``, ``status``, the first trial, the daemon's memory.
+"""What starting costs: ``--help``, ``status``, the doors for Python, the first trial, memory.
 
 python startup.py [repetitions]      prints the figures as a line of JSON
 """
@@ -99,12 +99,37 @@ def wait_until(true, daemon: subprocess.Popen) -> None:
         time.sleep(0.005)
 
 
+CLIENT = """
+import sys, time
+from scheduler import Client
+times = int(sys.argv[1])
+space = [{"name": "x", "type": "range", "bounds": [0.0, 1.0]}]
+with Client(generation_strategy={"nodes": [{"generator": "sobol"}]}) as client:
+    client.create_experiment(space, objective_name="loss")
+    for i in range(times + 1):
+        if i == 1:
+            start = time.process_time()
+        parameters, index = client.get_next_trial()
+        client.complete_trial(index, parameters["x"])
+    print(1e3 * (time.process_time() - start) / times)
+"""
+
+
+def client(repetitions: int, folder: Path) -> dict[str, object]:
+    """Return what the doors for Python cost: the import, and a trial asked for and completed."""
+    door = [sys.executable, "-c", "from scheduler import optimize"]
+    command = [sys.executable, "-c", CLIENT, str(10 * repetitions)]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return {"optimize_ms": cpu(door, repetitions, folder), "client_ms": float(done.stdout)}
+
+
 def measure(repetitions: int, folder: Path) -> dict[str, object]:
     (folder / "start.yaml").write_text(EXPERIMENT)
     figures: dict[str, object] = dict(first_trial(folder))
     figures["help_ms"] = cpu([SCHEDD, "--help"], repetitions, folder)
     figures["click_ms"] = cpu([sys.executable, "-c", "import click"], repetitions, folder)
     figures["status_ms"] = cpu([SCHEDD, "status"], max(3, repetitions // 3), folder)
+    figures |= client(repetitions, folder)
     return {**figures, "status_imports": modules_of_status(folder)}
 
 
