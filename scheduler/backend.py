@@ -4,24 +4,41 @@ The answers of one tick's acts are kept until the next transaction has taken the
 be lost without harm: the backend is asked by name again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from runners.base import JobRef, JobReport, Rejected, Runner, RunnerError, Unavailable
+from runners.base import Job, JobRef, JobReport, Rejected, Runner, RunnerError, Unavailable
 from scheduler.jobs import job_name, job_of, ref_of
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event
 from scheduler.model.trial import Trial
 
 SUBMIT_AT_MOST = 1000
+FIRST_PORTION = 16
+SLOW = 5.0
+"""Seconds after which one call of the runner should have returned."""
 
 Trials = Mapping[int, Trial]
+T = TypeVar("T")
 
 
 class Backend:
     """One experiment's jobs on one runner."""
 
-    def __init__(self, runner: Runner, definition: ExperimentDefinition, at: Path, token: str):
+    def __init__(
+        self,
+        runner: Runner,
+        definition: ExperimentDefinition,
+        at: Path,
+        token: str,
+        clock: Callable[[], float] = lambda: 0.0,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``at``: the folder of the trials; ``token``: the experiment's.
+
+        ``alive``: called before each call that acts; what it raises ends the act.
+        """
         self.events: list[Event] = []
         """What there is to tell, until it is stored."""
         self.submit_at_most = SUBMIT_AT_MOST
@@ -31,6 +48,10 @@ class Backend:
         """As it is now; its budget may change."""
         self._trials_dir = at
         self._token = token
+        self._clock = clock
+        self._alive = alive
+        self._portion = FIRST_PORTION
+        """How many jobs one call of the runner is about, at most."""
         self._answers: dict[str, str | RunnerError] = {}
         self._just_cancelled = False
         self._cancelled: dict[str, float] = {}
@@ -70,35 +91,41 @@ class Backend:
     def submit(self, trials: Sequence[Trial], now: float) -> None:
         """Submit, and keep the answers; start slowly after a refusal."""
         jobs = [job_of(self.definition, t, self._trials_dir, self._token) for t in trials]
-        try:
-            given = dict(self._runner.submit(jobs))
-        except Exception as error:  # a plugin must never end the loop
-            given = dict.fromkeys((job.name for job in jobs), _as_unavailable(error))
-        missing = Unavailable("the runner gave no answer for this job")
-        self._answers = {job.name: given.get(job.name, missing) for job in jobs}
-        answers = self._answers.values()
+        for portion in self._portions(jobs):
+            given = self._submitted(portion)
+            self._answers |= given
+            if all(isinstance(answer, Unavailable) for answer in given.values()):
+                silence = given[portion[-1].name]  # the others would hear the same, and later
+                self._answers = dict.fromkeys((j.name for j in jobs), silence) | self._answers
+                break
+        answers = [self._answers[job.name] for job in jobs]
         self._note_delay([str(a) for a in answers if isinstance(a, Unavailable)], now)
         if any(isinstance(answer, Rejected) for answer in answers):
             self.submit_at_most = 1
         elif any(isinstance(answer, str) for answer in answers):
             self.submit_at_most = min(SUBMIT_AT_MOST, 2 * self.submit_at_most)
 
+    def _submitted(self, jobs: Sequence[Job]) -> dict[str, str | RunnerError]:
+        try:
+            given = dict(self._runner.submit(jobs))
+        except Exception as error:  # a plugin must never end the loop
+            given = dict.fromkeys((job.name for job in jobs), _as_unavailable(error))
+        missing = Unavailable("the runner gave no answer for this job")
+        return {job.name: given.get(job.name, missing) for job in jobs}
+
     def cancel(self, trials: Sequence[Trial], now: float) -> None:
         """Ask for the end of jobs; remember whose request got through."""
-        try:
-            self._runner.cancel([self._ref(trial) for trial in trials])
-        except Exception as error:  # a plugin must never end the loop
-            self._note_silence(error, now)
-            return
-        self._just_cancelled = True
-        self._cancelled |= {self._name(trial): now for trial in trials}
+        for portion in self._portions(trials):
+            if not self._done(self._runner.cancel, portion, now):
+                return
+            self._just_cancelled = True
+            self._cancelled |= {self._name(trial): now for trial in portion}
 
     def release(self, trials: Sequence[Trial], now: float) -> None:
         """Let held jobs start; a poll that finds one held still leads here again."""
-        try:
-            self._runner.release([self._ref(trial) for trial in trials])
-        except Exception as error:  # a plugin must never end the loop
-            self._note_silence(error, now)
+        for portion in self._portions(trials):
+            if not self._done(self._runner.release, portion, now):
+                return
 
     def tell_stored(self, active: Trials, now: float) -> None:
         """Tell the runner of job ids that are on disk by now; again where it could not act.
@@ -112,14 +139,12 @@ class Backend:
             for t in active.values()
             if t.status.is_pending and t.job_id is not None and t.ended_at is None
         }
-        news = [self._ref(trial) for name, trial in known.items() if name not in self._told_stored]
-        if news:
-            try:
-                self._runner.stored(news)
-            except Exception as error:  # a plugin must never end the loop
-                self._note_silence(error, now)
+        self._told_stored &= known.keys()
+        news = [trial for name, trial in known.items() if name not in self._told_stored]
+        for portion in self._portions(news):
+            if not self._done(self._runner.stored, portion, now):
                 return
-        self._told_stored = frozenset(known)
+            self._told_stored |= {self._name(trial) for trial in portion}
 
     def to_cancel(self, trials: Sequence[Trial], now: float) -> tuple[Trial, ...]:
         """Return those whose end is to be asked for now, perhaps again: once per interval."""
@@ -145,6 +170,31 @@ class Backend:
         if self._cancelled:
             names = {self._name(trial) for trial in active.values()}
             self._cancelled = {n: at for n, at in self._cancelled.items() if n in names}
+
+    def _done(
+        self, act: Callable[[Sequence[JobRef]], None], trials: Sequence[Trial], now: float
+    ) -> bool:
+        """Do something with the jobs of ``trials``; return whether that got through."""
+        try:
+            act([self._ref(trial) for trial in trials])
+        except Exception as error:  # a plugin must never end the loop
+            self._note_silence(error, now)
+            return False
+        return True
+
+    def _portions(self, all_: Sequence[T]) -> Iterator[Sequence[T]]:
+        """Yield so many at a time as the runner is quick with, after a sign of life each time."""
+        left = all_
+        while left:
+            self._alive()
+            portion, left = left[: self._portion], left[self._portion :]
+            began = self._clock()
+            yield portion
+            seconds = self._clock() - began
+            if seconds > SLOW:
+                self._portion = max(1, self._portion // 2)
+            elif seconds < SLOW / 2:
+                self._portion = min(SUBMIT_AT_MOST, 2 * self._portion)
 
     def _name(self, trial: Trial) -> str:
         return job_name(trial, self._token)

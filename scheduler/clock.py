@@ -39,18 +39,18 @@ class Clock:
             self._anchor = anchor
             return
         wall = max(time.time(), anchor.wall if anchor else 0.0)
-        self._anchor = Anchor(boot_id, _boottime(), wall)
+        self._anchor = Anchor(boot_id, boottime(), wall)
 
     def now(self) -> float:
         """Return the time."""
-        return self._anchor.wall + _boottime() - self._anchor.boottime
+        return self._anchor.wall + boottime() - self._anchor.boottime
 
     def anchor(self) -> Anchor:
         """Return this moment, to be stored."""
-        return Anchor(self._anchor.boot_id, _boottime(), self.now())
+        return Anchor(self._anchor.boot_id, boottime(), self.now())
 
 
-def _boottime() -> float:
+def boottime() -> float:
     """Return seconds since boot, time in suspension included where the system can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)

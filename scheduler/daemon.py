@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
@@ -128,6 +129,7 @@ def taken(
             generator=generator,
             allowed=allowed,
             now=clock.now,
+            alive=partial(_alive, lease, news),
             trials_dir=experiment.trials_dir,
             token=experiment.token,
             traits=registry.traits_of(definition),
@@ -139,13 +141,20 @@ def taken(
 
 
 class Interrupted(Exception):
-    """A signal asked this process to let go of the experiment; jobs go on."""
+    """This process is asked to let go of the experiment; jobs go on."""
+
+
+def _alive(lease: Lease, news: Bell) -> None:
+    """Renew the lease where that is due. Raises Interrupted, LeaseLost, StorageBusy."""
+    if news.stop:
+        raise Interrupted
+    lease.keep()
 
 
 def drive(driven: Driven[News], watch: Watcher) -> None:
     """Tick until the experiment has ended: at its interval, at news, soon after a submission.
 
-    Raises :class:`Interrupted` after the tick under way where ``news.stop`` is set, and LeaseLost
+    Raises :class:`Interrupted` soon after ``news.stop`` is set, between two acts, and LeaseLost
     where someone else took over, StorageError where the database is damaged. A store that is busy,
     full or not reachable is reported to ``watch`` and waited out: nothing is done that is not
     stored.

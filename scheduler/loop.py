@@ -6,17 +6,14 @@ tick, in this process or another, finds out by name how far it came.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from metrics.base import Fetcher
-from runners.base import JobReport, JobState, Runner
+from runners.base import Runner
 from scheduler import candidates
-from scheduler.advance import Measurement, Symptom
 from scheduler.backend import Backend
 from scheduler.generation.protocol import GeneratorClient
-from scheduler.measure import curves, measure
 from scheduler.model.experiment import (
     Changes,
     Command,
@@ -27,11 +24,9 @@ from scheduler.model.experiment import (
     evolve,
 )
 from scheduler.model.nodes import Traits
-from scheduler.model.observation import Observation
-from scheduler.model.trial import TrialStatus
+from scheduler.readings import Readings
 from scheduler.reconcile import Decision, Seen, decide
 from scheduler.stalled import Signs
-from scheduler.symptoms import symptom
 
 HEARTBEAT = 15.0
 """Seconds after which the time driven is stored even though nothing changed."""
@@ -67,6 +62,11 @@ class World:
     token: str
     allowed: Callable[[ExperimentState], int | None] = lambda _: None
     """How many unfinished jobs it may have beside others; ``None``: as many as wanted."""
+    alive: Callable[[], None] = lambda: None
+    """Called between two calls of others' code, each of which may take long.
+
+    Raises where this process is to let go; then a tick ends there, as if it had been killed.
+    """
     traits: Mapping[str, Traits] = field(default_factory=dict)
     """What is known of the generators that the strategy names."""
 
@@ -83,7 +83,10 @@ class Loop:
         self.world = world
         self.state = replace(world.journal.load(), generators=world.traits)
         definition = self.state.definition
-        self.backend = Backend(world.runner, definition, world.trials_dir, world.token)
+        self.backend = Backend(
+            *(world.runner, definition, world.trials_dir, world.token, world.now, world.alive)
+        )
+        self._readings = Readings(world.trials_dir, world.fetchers, world.alive)
         self._in_doubt = False
         now = world.now()
         is_short = noted is not None and now - noted <= SHORT_GAP
@@ -93,12 +96,10 @@ class Loop:
             self.backend.events.append(Event(now, "driven_again", words))
             self.state = replace(self.state, progress=Progress(now))
         self._last_commit = 0.0
-        self._last_curves = -1e18
         self._generate_from = 0.0
         self._generation_trouble = ""
         self.generator_seconds = 0.0
         """How long generators have worked since this process drives."""
-        self._curves_stored: dict[tuple[int, int, str, str, float | None], float] = {}
 
     @property
     def eager(self) -> bool:
@@ -172,14 +173,14 @@ class Loop:
 
     def _observe(self, state: ExperimentState, now: float) -> Seen:
         reports = self.backend.poll(state.active, now)
-        measurements = self._measurements(state, reports)
+        measurements = self._readings.measurements(state, reports)
         return Seen(
             reports=reports,
             submissions=self.backend.answers(state.active),
             cancelled=self.backend.cancelled(state.active),
             measurements=measurements,
-            symptoms=self._symptoms(state, reports, measurements),
-            curves=self._curves(state, reports, now),
+            symptoms=self._readings.symptoms(state, reports, measurements),
+            curves=self._readings.curves(state, reports, now),
             commands=self.world.journal.commands(),
             max_jobs=_least(self.backend.max_jobs, self.world.allowed(state)),
             submit_at_most=self.backend.submit_at_most,
@@ -190,65 +191,6 @@ class Loop:
         since, words = self.backend.silence or (None, "")
         by_people = self.world.runner.by_people
         return Signs(since, words, self._generation_trouble, by_people)
-
-    def _measurements(
-        self, state: ExperimentState, reports: Mapping[int, JobReport]
-    ) -> dict[int, Measurement]:
-        """Fetch the metrics of trials whose job has succeeded, now or earlier."""
-        world = self.world
-        due = [
-            trial
-            for index, trial in state.active.items()
-            if trial.ended_at is not None
-            or ((report := reports.get(index)) and report.state is JobState.SUCCEEDED)
-        ]
-        return {
-            t.index: measure(state.definition, t, world.trials_dir, world.fetchers)
-            for t in due
-            if t.status.is_pending
-        }
-
-    def _symptoms(
-        self,
-        state: ExperimentState,
-        reports: Mapping[int, JobReport],
-        measurements: Mapping[int, Measurement],
-    ) -> dict[int, Symptom]:
-        """Search the output of attempts that have failed, or lack metrics, by log policies."""
-        if not state.definition.failures.log_policies:
-            return {}
-        ended = {i for i, r in reports.items() if r.state.is_final}
-        ended -= {i for i, r in reports.items() if r.state is JobState.SUCCEEDED}
-        lacking = {i for i, m in measurements.items() if m.missing or m.invalid}
-        root = self.world.trials_dir
-        found = {i: symptom(state.definition, state.active[i], root) for i in ended | lacking}
-        return {index: each for index, each in found.items() if each}
-
-    def _curves(
-        self, state: ExperimentState, reports: Mapping[int, JobReport], now: float
-    ) -> tuple[Observation, ...]:
-        """Read the curves of running trials, once per polling interval and at their end."""
-        definition = state.definition
-        if not any(m.available_while_running for m in definition.metric_specs.values()):
-            return ()
-        due = [i for i, report in reports.items() if report.state is JobState.SUCCEEDED]
-        if now - self._last_curves >= definition.polling.interval:
-            self._last_curves = now
-            due += [
-                i
-                for i, t in state.active.items()
-                if t.status is TrialStatus.RUNNING and t.ended_at is None and i not in due
-            ]
-        world = self.world
-        found = (
-            curves(definition, state.active[i], world.trials_dir, world.fetchers) for i in due
-        )
-        new = {
-            _key(point): point
-            for point in chain.from_iterable(found)
-            if self._curves_stored.get(_key(point)) != point.mean
-        }
-        return tuple(new.values())
 
     # -- store
 
@@ -263,9 +205,7 @@ class Loop:
         self._in_doubt = True
         self.world.journal.commit(before, changes)
         self._last_commit = now
-        self._curves_stored = {
-            key: mean for key, mean in self._curves_stored.items() if key[0] in before.active
-        } | {_key(point): point.mean for point in changes.curves}
+        self._readings.stored(changes.curves, before.active)
         if changes.commands:
             self._load()
         else:
@@ -295,10 +235,6 @@ class Loop:
 
 def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _key(o: Observation) -> tuple[int, int, str, str, float | None]:
-    return (o.trial_index, o.attempt, o.arm_name, o.metric, o.step)
 
 
 def merged(arrived: Changes, decided: Changes, noted: tuple[Event, ...]) -> Changes:

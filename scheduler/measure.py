@@ -1,7 +1,7 @@
 """Read the metrics of one trial from the folders of its job."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -21,9 +21,16 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Trial
 
+Alive = Callable[[], None]
+"""Called before each fetch, which may take long; it may raise."""
+
 
 def measure(
-    definition: ExperimentDefinition, trial: Trial, root: Path, fetchers: Mapping[str, Fetcher]
+    definition: ExperimentDefinition,
+    trial: Trial,
+    root: Path,
+    fetchers: Mapping[str, Fetcher],
+    alive: Alive = lambda: None,
 ) -> Measurement:
     """Return the final observations of a trial whose job has succeeded.
 
@@ -33,6 +40,7 @@ def measure(
     missing = invalid = ""
     for arm_name, places in _by_arm(definition, trial, root).items():
         for metric, fetcher in fetchers.items():
+            alive()
             try:
                 point = _pooled(_final(definition, trial, p, metric, fetcher) for p in places)
             except MetricError as error:
@@ -49,7 +57,11 @@ def measure(
 
 
 def curves(
-    definition: ExperimentDefinition, trial: Trial, root: Path, fetchers: Mapping[str, Fetcher]
+    definition: ExperimentDefinition,
+    trial: Trial,
+    root: Path,
+    fetchers: Mapping[str, Fetcher],
+    alive: Alive = lambda: None,
 ) -> Iterator[Observation]:
     """Yield the points so far of a RUNNING trial's metrics that are available while it runs.
 
@@ -59,6 +71,7 @@ def curves(
         for metric, fetcher in fetchers.items():
             if not definition.metric_specs[metric].available_while_running:
                 continue
+            alive()
             try:
                 points = _fetch(definition, trial, place, metric, fetcher, running=True)
             except MetricError:

@@ -1,8 +1,8 @@
 """All experiments of a store, driven by one process: discovery, turns, and letting go.
 
 APScheduler says when, a pool of threads does it, and the database is the only memory. A turn of
-one experiment never waits for another's: a slow backend holds one thread, a broken experiment is
-put aside for a while.
+one experiment never waits for another's: a slow backend holds one thread of those for its type of
+runner, a broken experiment is put aside for a while.
 """
 
 import logging
@@ -11,19 +11,20 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from queue import SimpleQueue
 
-from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from scheduler.daemon import EAGER, Driven, taken
+from scheduler.daemon import EAGER, Interrupted, taken
 from scheduler.gauges import Gauges
 from scheduler.generation.workers import Workers
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.plugins import RegistryError
+from scheduler.pools import Pools
+from scheduler.seats import Bell, Seat, pace
 from scheduler.slots import Slots
 from scheduler.storage import read
 from scheduler.storage.errors import Held, LeaseLost, StorageBusy, StorageError
@@ -33,27 +34,13 @@ DISCOVER = 5.0
 """Seconds between two looks for experiments that nobody drives."""
 ASIDE = 60.0
 """Seconds for which an experiment that broke is left alone."""
-THREADS = 16
-"""So many experiments may be slow at once before the others notice."""
+LONG = 60.0
+"""Seconds after which a turn is said to hang."""
+LEAVE_WITHIN = 5.0
+"""Seconds that turns under way have to end, once the daemon is to."""
 
 Tell = Callable[[str, ExperimentState | None, tuple[Event, ...]], None]
 """Called with an experiment's name, its state where it is known, and what happened."""
-
-
-@dataclass
-class _Seat:
-    """One experiment that this process drives."""
-
-    name: str
-    driven: Driven["_Bell"]
-    interval: float
-    """Seconds between two turns."""
-    due: float = 0.0
-    """When the backend is to be asked next, unless there are news before."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held during a turn."""
-    trouble: bool = False
-    over: bool = False
 
 
 class Service:
@@ -81,17 +68,22 @@ class Service:
         self._tell = tell
         self._progress = progress
         self._workers = Workers(generators)
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._aside: dict[str, float] = {}
         self._troubled = False
         # Unlike threading.Event, this queue may be entered again from a signal handler.
         self._told: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
-        self._threads = ThreadPoolExecutor(THREADS)
-        self._timer = BackgroundScheduler(timezone=UTC, executors={"default": self._threads})
+        self._discovering = threading.Lock()
+        self._timer = BackgroundScheduler(timezone=UTC)
+        self._pools = Pools(self._timer)
 
-    def run(self) -> None:
-        """Drive until :meth:`stop`; then let go of everything. Jobs go on."""
+    def run(self) -> list[str]:
+        """Drive until :meth:`stop`; then let go of everything. Jobs go on.
+
+        Return the names of experiments whose turn hangs: its thread cannot be ended but with the
+        process.
+        """
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._timer.configure(job_defaults=options)
@@ -104,13 +96,14 @@ class Service:
         finally:
             # To wait with the timer's locks in hand would be to wait for turns that wait for them.
             self._timer.shutdown(wait=False)
-            self._threads.shutdown(wait=True)
-            for seat in list(self._seats.values()):
-                self._leave(seat)
+            left = self._leave_all(time.monotonic() + LEAVE_WITHIN)
+        return left
 
     def stop(self) -> None:
         """Ask :meth:`run` to end once the turns under way are over; from any thread or signal."""
         self._stopping = True
+        for seat in list(self._seats.values()):
+            seat.driven.news.stop = True
         self._told.put(None)
 
     # -- discovery
@@ -118,10 +111,29 @@ class Service:
     def _discover(self) -> None:
         """Take what nobody drives.
 
-        The watchdog is fed here, in a thread of the pool: where all of it hangs, it starves. To
-        wait for the store is not to hang.
+        The watchdog is fed here; where every experiment hangs, it starves. To wait for the store
+        is not to hang.
         """
-        self._progress()
+        with self._discovering:
+            hang = [self._hangs(seat) for seat in list(self._seats.values())]
+            if not hang or not all(hang):
+                self._progress()
+            self._look()
+
+    def _hangs(self, seat: Seat) -> bool:
+        """Whether the turn under way takes far too long; the first time it is told."""
+        began = seat.began
+        if began is None or time.monotonic() - began < LONG:
+            return False
+        if not seat.hangs:
+            seat.hangs = True
+            kind = seat.driven.loop.state.definition.runner.type
+            words = f"its turn takes more than {LONG:g} s: the runner {kind!r} or a metric hangs"
+            self._say(seat.name, "turn_hangs", words)
+        return True
+
+    def _look(self) -> None:
+        """Find what nobody drives, and take it."""
         try:
             found = read.unfinished(self._store)
         except StorageError as error:
@@ -138,7 +150,7 @@ class Service:
             self._adopt(name)
 
     def _adopt(self, name: str) -> None:
-        bell = _Bell(self, name)
+        bell = Bell(partial(self.ring, name))
         try:
             experiment = self._store.find(name)
             if experiment is None:
@@ -150,14 +162,16 @@ class Service:
         except (RegistryError, StorageError, OSError) as error:
             self._put_aside(name, f"it cannot be driven: {error}")
             return
-        seat = _Seat(name, driven, _pace(driven))
+        seat = Seat(name, driven, pace(driven))
         self._seats[name] = seat
+        driven.news.stop = self._stopping
         self._say(name, "experiment_taken", "driven by this process")
         self._timer.add_job(
             self._turn,
             "interval",
             id=name,
             args=[seat],
+            executor=self._pools.of(experiment.definition.runner.type),
             seconds=seat.interval,
             next_run_time=datetime.now(UTC),
         )
@@ -175,13 +189,16 @@ class Service:
         except JobLookupError:
             return  # it has been let go of
 
-    def _turn(self, seat: _Seat) -> None:
+    def _turn(self, seat: Seat) -> None:
         """Tick one experiment once; whatever goes wrong concerns it alone."""
         with seat.lock:
             if seat.over:
                 return
+            seat.began = time.monotonic()
             try:
                 self._tick_or_renew(seat)
+            except Interrupted:
+                return  # as after a kill, what is stored says what is left to do
             except LeaseLost as error:
                 self._let_go(seat, "lease_lost", str(error))
             except StorageError as error:
@@ -189,19 +206,27 @@ class Service:
             except Exception as error:  # a bug of ours ends one experiment's turn, not the others'
                 trace = "".join(traceback.format_exception(error))
                 self._let_go(seat, "experiment_put_aside", f"this is a bug: {trace}", ASIDE)
+            finally:
+                self._came_back(seat)
 
-    def _tick_or_renew(self, seat: _Seat) -> None:
+    def _came_back(self, seat: Seat) -> None:
+        began, seat.began = seat.began, None
+        if seat.hangs and began is not None:
+            seat.hangs = False
+            self._say(seat.name, "turn_ended", f"after {time.monotonic() - began:.0f} s")
+
+    def _tick_or_renew(self, seat: Seat) -> None:
         news, now = seat.driven.news, time.monotonic()
         if now < seat.due and not news.is_set:
             with suppress(StorageBusy):  # the next tick meets it too, and says so
-                seat.driven.lease.renew()
+                seat.driven.lease.keep()
             return
         news.clear()
         # A timer is never quite on time: the next turn must not find itself too early.
         seat.due = now + 0.5 * seat.driven.loop.state.definition.polling.interval
         self._tick(seat)
 
-    def _tick(self, seat: _Seat) -> None:
+    def _tick(self, seat: Seat) -> None:
         loop = seat.driven.loop
         began = time.perf_counter()
         try:
@@ -222,16 +247,17 @@ class Service:
         if loop.ended:
             self._let_go(seat, "experiment_left", "it has ended")
             return
-        if (pace := _pace(seat.driven)) != seat.interval:
-            seat.interval = pace
+        if (interval := pace(seat.driven)) != seat.interval:
+            seat.interval = interval
             with suppress(JobLookupError):  # the timer has been stopped meanwhile
-                self._timer.reschedule_job(seat.name, trigger="interval", seconds=pace)
+                self._timer.reschedule_job(seat.name, trigger="interval", seconds=interval)
         if loop.eager or seat.driven.news.is_set:
             self.ring(seat.name, EAGER)
 
     # -- letting go
 
-    def _let_go(self, seat: _Seat, kind: str, why: str, aside: float = 0.0) -> None:
+    def _let_go(self, seat: Seat, kind: str, why: str, aside: float = 0.0) -> None:
+        """Let another process drive, and say why; the seat's lock is held."""
         if aside:
             self._aside[seat.name] = time.monotonic() + aside
         seat.over = True
@@ -243,11 +269,20 @@ class Service:
         self._gauges.forget(seat.name)
         self._say(seat.name, kind, why)
 
-    def _leave(self, seat: _Seat) -> None:
-        with seat.lock:
+    def _leave_all(self, deadline: float) -> list[str]:
+        """Let go of everything; return whose turn has not ended at the deadline."""
+        hanging = []
+        if not self._discovering.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            hanging.append("discovery")
+        for seat in list(self._seats.values()):
+            if not seat.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                hanging.append(seat.name)
+                seat.driven.lease.release()  # the turn ends with this process, which is at once
+                continue
             seat.over = True
-            self._seats.pop(seat.name, None)
             seat.driven.release()
+            seat.lock.release()
+        return hanging
 
     def _put_aside(self, name: str, why: str) -> None:
         self._aside[name] = time.monotonic() + ASIDE
@@ -255,34 +290,3 @@ class Service:
 
     def _say(self, name: str, kind: str, message: str) -> None:
         self._tell(name, None, (Event(time.time(), kind, message),))
-
-
-class _Bell:
-    """The news of one experiment: rung from any thread, it brings the next turn forward."""
-
-    def __init__(self, service: Service, name: str) -> None:
-        self._service = service
-        self._name = name
-        self._rung = threading.Event()
-        self.stop = False
-
-    @property
-    def is_set(self) -> bool:
-        """Whether it was rung since it was last cleared."""
-        return self._rung.is_set()
-
-    def set(self) -> None:
-        """Ring."""
-        self._rung.set()
-        self._service.ring(self._name)
-
-    def clear(self) -> None:
-        """Forget that it was rung: what rang it is looked at from now on."""
-        self._rung.clear()
-
-
-def _pace(driven: Driven["_Bell"]) -> float:
-    """Return the seconds between two turns: a lease must be renewed in between."""
-    interval = driven.loop.state.definition.polling.interval
-    renew = driven.lease.renew_every
-    return interval if renew is None else min(interval, renew)

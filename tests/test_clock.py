@@ -14,7 +14,7 @@ def machine(monkeypatch, tmp_path):
     made = SimpleNamespace(wall=1e9, boottime=50.0, boot_id=tmp_path / "boot_id")
     made.boot_id.write_text("first\n")
     monkeypatch.setattr(clock, "BOOT_ID", made.boot_id)
-    monkeypatch.setattr(clock, "_boottime", lambda: made.boottime)
+    monkeypatch.setattr(clock, "boottime", lambda: made.boottime)
     monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: made.wall))
     return made
 

@@ -22,7 +22,7 @@ from scheduler.scrape import keep_writing, serve
 from scheduler.service import Service
 from scheduler.submit import submit as store_it
 
-GRACE = 5.0
+GRACE = 3.0
 """Seconds that those who are told of something have when the daemon is to end."""
 
 
@@ -83,14 +83,18 @@ def daemon(
         signal.signal(number, lambda *_: service.stop())
     log.tell("", None, (Event(time.time(), "daemon_started", f"drives what {store.url} holds"),))
     tell_systemd("READY=1")
+    hanging: list[str] = []
     try:
         with figures(gauges, address, metrics_file, log):
-            service.run()
+            hanging = service.run()
     finally:
         tell_systemd("STOPPING=1")
         audience.close()
         store.close()
-    log.tell("", None, (Event(time.time(), "daemon_stopped", "jobs go on"),))
+    left = f"; left in the middle of a turn that hangs: {', '.join(hanging)}" if hanging else ""
+    log.tell("", None, (Event(time.time(), "daemon_stopped", f"jobs go on{left}"),))
+    if hanging:
+        os._exit(0)  # the interpreter would wait for their threads, for ever perhaps
 
 
 @click.command()

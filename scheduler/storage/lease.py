@@ -51,6 +51,10 @@ class Lease(ABC):
         """Say that we are alive. Raises LeaseLost and StorageError."""
 
     @abstractmethod
+    def keep(self) -> None:
+        """Renew it where that is due. Raises as :meth:`renew` does."""
+
+    @abstractmethod
     def release(self) -> None:
         """Let the next one drive. May be called twice."""
 

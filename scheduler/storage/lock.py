@@ -30,6 +30,9 @@ class LockLease(Lease):
     def renew(self) -> None:
         """Do nothing: the kernel knows that we are alive."""
 
+    def keep(self) -> None:
+        """Do nothing, for the same reason."""
+
     def release(self) -> None:
         """Let the next one drive. May be called twice."""
         self._lock.close()

@@ -5,12 +5,14 @@ epoch keeps it from writing when it comes back. One that is dead for sure, since
 machine, is replaced at once.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Float, bindparam, cast, extract, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from scheduler.clock import boottime
 from scheduler.storage import schema
 from scheduler.storage.errors import Held, StorageError
 from scheduler.storage.lease import GUARD, IS_OURS, Lease, in_words, is_dead, me
@@ -18,6 +20,8 @@ from scheduler.storage.lease import GUARD, IS_OURS, Lease, in_words, is_dead, me
 TERM = 45.0
 """Seconds. Somebody who looks every ten seconds so takes over within a minute."""
 RENEW_EVERY = 15.0
+DUE = 10.0
+"""Seconds after which a driver that comes by renews it: timers are never quite on time."""
 
 L = schema.lease.c
 _NOW = cast(extract("epoch", func.clock_timestamp()), Float)
@@ -43,15 +47,31 @@ class TermLease(Lease):
     renew_every = RENEW_EVERY
     guarding = _GUARD
 
-    def __init__(self, server: Server, experiment_id: int, epoch: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        experiment_id: int,
+        epoch: int,
+        seconds: Callable[[], float] = boottime,
+    ) -> None:
+        """``seconds``: passes in suspension too; it says when a renewal is due, and no more."""
         super().__init__(experiment_id, epoch)
         self._server = server
+        self._seconds = seconds
+        self._renewed = seconds()
 
     def renew(self) -> None:
         """Say that we are alive. Raises LeaseLost and StorageError."""
+        began = self._seconds()
         with self._server.single() as connection:
             if connection.execute(_RENEW, self._ours).rowcount != 1:
                 self.check(connection)
+        self._renewed = began
+
+    def keep(self) -> None:
+        """Renew it where that is due: so a driver that makes progress keeps it."""
+        if self._seconds() - self._renewed >= DUE:
+            self.renew()
 
     def release(self) -> None:
         """Let the next one drive. May be called twice."""
