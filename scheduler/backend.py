@@ -59,7 +59,7 @@ class Backend:
         """Names of the jobs of which the runner knows that their ids are on disk."""
         self._last_poll = -1e18
         self.silence: tuple[float, str] | None = None
-        """Since when it has not answered, and what it said last instead."""
+        """Since when it has not answered, perhaps of an earlier driver; what it said instead."""
         self._delayed = False
 
     @property

@@ -140,12 +140,14 @@ def arrivals(state: ExperimentState, reply: GenerationReply, now: float) -> Chan
         )
         for index, proposals in enumerate(reply.trials, state.tally.created)
     )
-    stepped_down = Event(now, "generator_stepped_down", reply.note)
+    events = [Event(now, "generator_stepped_down", reply.note)] if reply.note else []
+    if "generation_failed" in state.troubles:
+        events.append(Event(now, "generation_resumed", "arms are proposed again"))
     return Changes(
         time=now,
         trials=trials,
         generator_runs=(run,) if trials else (),
-        events=(stepped_down,) if reply.note else (),
+        events=tuple(events),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from scheduler.generation.protocol import GeneratorClient
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.loop import Loop, World
 from scheduler.model.experiment import Event, ExperimentState
+from scheduler.room import shortage
 from scheduler.storage.errors import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.lease import Lease
@@ -129,6 +131,7 @@ def taken(
             generator=generator,
             allowed=allowed,
             now=clock.now,
+            shortage=partial(shortage, _folders(store, experiment)),
             alive=partial(_alive, lease, news),
             trials_dir=experiment.trials_dir,
             token=experiment.token,
@@ -138,6 +141,12 @@ def taken(
     except BaseException:
         lease.release()
         raise
+
+
+def _folders(store: Store, experiment: Experiment) -> tuple[Path, ...]:
+    """Return what is written to as trials run."""
+    of_store = store.database.folder
+    return (experiment.trials_dir, *([of_store] if of_store else []))
 
 
 class Interrupted(Exception):

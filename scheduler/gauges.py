@@ -15,7 +15,10 @@ from scheduler.model.trial import TrialStatus
 
 LATENCIES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper ends of the buckets of tick latencies, in seconds."""
-ERRORS = ("runner_unavailable", "submission_delayed", "generation_failed", "notification_failed")
+ERRORS = (
+    *("runner_unavailable", "submission_delayed", "generation_failed", "notification_failed"),
+    *("disk_low", "turn_hangs"),
+)
 """Events that are counted as errors, by kind."""
 
 Labels = Mapping[str, str]

@@ -28,7 +28,7 @@ def logger(
 
 def report(log: Any, event: Event, metrics: dict[str, float]) -> None:
     """Log one event of an experiment's history, with the metrics that came with it."""
-    bad = event.kind.endswith(("_failed", "_unavailable", "stalled"))
+    bad = event.kind.endswith(("_failed", "_unavailable", "stalled", "_low", "_hangs"))
     say = log.warning if bad else log.info
     say(
         event.kind,

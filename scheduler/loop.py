@@ -62,6 +62,8 @@ class World:
     token: str
     allowed: Callable[[ExperimentState], int | None] = lambda _: None
     """How many unfinished jobs it may have beside others; ``None``: as many as wanted."""
+    shortage: Callable[[], str] = lambda: ""
+    """What the disk lacks to start more trials, in words; empty where it lacks nothing."""
     alive: Callable[[], None] = lambda: None
     """Called between two calls of others' code, each of which may take long.
 
@@ -86,6 +88,8 @@ class Loop:
         self.backend = Backend(
             *(world.runner, definition, world.trials_dir, world.token, world.now, world.alive)
         )
+        if silence := self.state.troubles.get("runner_unavailable"):
+            self.backend.silence = (silence.time, silence.message)
         self._readings = Readings(world.trials_dir, world.fetchers, world.alive)
         self._in_doubt = False
         now = world.now()
@@ -97,7 +101,6 @@ class Loop:
             self.state = replace(self.state, progress=Progress(now))
         self._last_commit = 0.0
         self._generate_from = 0.0
-        self._generation_trouble = ""
         self.generator_seconds = 0.0
         """How long generators have worked since this process drives."""
 
@@ -122,11 +125,12 @@ class Loop:
             self._load()
         self._count_time(now)
         arrived, spent = self._arrived(now)
-        before = self.state
+        before, disk = self.state, self.world.shortage()
         present = replace(evolve(before, arrived), spent_nodes=spent)
-        decision = decide(present, self._observe(present, now), now)
+        decision = decide(present, self._observe(present, disk, now), now)
         decision = replace(decision, cancel=self.backend.to_cancel(decision.cancel, now))
-        changes = merged(arrived, decision.changes, tuple(self.backend.events))
+        noted = (*self.backend.events, *self._about_the_disk(disk, now))
+        changes = merged(arrived, decision.changes, noted)
         acts = decision.cancel or decision.release or decision.submit
         self._store(before, changes, bool(acts), now)
         self.state = replace(self.state, spent_nodes=spent)
@@ -164,14 +168,14 @@ class Loop:
         room = self.state.definition.trials.total_trials - self.state.tally.created
         if not isinstance(reply, str) and len(reply.trials) > room:
             return Changes(), spent  # a person has changed the budget since, or added an arm
-        self._generation_trouble = reply if isinstance(reply, str) else ""
         if isinstance(reply, str):
             self._generate_from = now + GENERATE_AGAIN_AFTER
-            return Changes(time=now, events=(Event(now, "generation_failed", reply),)), spent
+            return Changes(time=now, events=self._new("generation_failed", reply, now)), spent
         self.generator_seconds += reply.seconds
         return candidates.arrivals(self.state, reply, now), candidates.spent(self.state, reply)
 
-    def _observe(self, state: ExperimentState, now: float) -> Seen:
+    def _observe(self, state: ExperimentState, disk: str, now: float) -> Seen:
+        self.world.alive()
         reports = self.backend.poll(state.active, now)
         measurements = self._readings.measurements(state, reports)
         return Seen(
@@ -183,14 +187,29 @@ class Loop:
             curves=self._readings.curves(state, reports, now),
             commands=self.world.journal.commands(),
             max_jobs=_least(self.backend.max_jobs, self.world.allowed(state)),
-            submit_at_most=self.backend.submit_at_most,
-            signs=self._signs(),
+            submit_at_most=0 if disk else self.backend.submit_at_most,
+            signs=self._signs(state, disk),
         )
 
-    def _signs(self) -> Signs:
+    def _signs(self, state: ExperimentState, disk: str) -> Signs:
         since, words = self.backend.silence or (None, "")
-        by_people = self.world.runner.by_people
-        return Signs(since, words, self._generation_trouble, by_people)
+        failed = state.troubles.get("generation_failed")
+        return Signs(
+            since, words, failed.message if failed else "", self.world.runner.by_people, disk
+        )
+
+    def _new(self, kind: str, message: str, now: float) -> tuple[Event, ...]:
+        """Return the event of a trouble; nothing where the same was told and lasts."""
+        told = self.state.troubles.get(kind)
+        return () if told and told.message == message else (Event(now, kind, message),)
+
+    def _about_the_disk(self, low: str, now: float) -> tuple[Event, ...]:
+        """Return the event that the disk is low, or is not any more, where that is new."""
+        if bool(low) is ("disk_low" in self.state.troubles):
+            return ()
+        if low:
+            return (Event(now, "disk_low", f"{low}: nothing is started until there is room"),)
+        return (Event(now, "disk_free", "there is room again"),)
 
     # -- store
 

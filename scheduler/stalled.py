@@ -31,6 +31,8 @@ class Signs:
     """Why the last generation failed; empty where it did not."""
     by_people: bool = False
     """Whether trials wait for people, not for machines."""
+    disk: str = ""
+    """What the disk lacks to start more trials; empty where it lacks nothing."""
 
 
 NO_SIGNS = Signs()
@@ -73,6 +75,8 @@ def hindrance(trials: Mapping[int, Trial], signs: Signs, now: float) -> str:
     if pending:
         return ""
     waiting = [t for t in trials.values() if t.status is TrialStatus.CANDIDATE]
+    if waiting and signs.disk:
+        return f"{_count(len(waiting))} room: {signs.disk}"
     if any(t.not_before <= now for t in waiting):
         return f"{_count(len(waiting))} a free slot of the runner: others use all of them"
     if waiting:

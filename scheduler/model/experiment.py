@@ -176,6 +176,8 @@ class ExperimentState:
     seconds: float = 0.0
     """How long the experiment has been driven, all resumes together."""
     progress: Progress | None = None
+    troubles: Mapping[str, Event] = field(default_factory=dict)
+    """What is wrong now, by the kind of the event that told of it: of :data:`TROUBLES`."""
 
     @property
     def pending(self) -> int:
@@ -215,6 +217,26 @@ def progress_after(before: Progress | None, events: Iterable[Event]) -> Progress
     return before
 
 
+TROUBLES: Mapping[str, frozenset[str]] = {
+    "runner_unavailable": frozenset({"runner_available"}),
+    "generation_failed": frozenset({"generation_resumed"}),
+    "disk_low": frozenset({"disk_free"}),
+}
+"""Kinds of events that tell of trouble which lasts, and those that tell of its end."""
+
+
+def troubles_after(before: Mapping[str, Event], events: Iterable[Event]) -> Mapping[str, Event]:
+    """Return what is wrong after ``events``: of each trouble, what was told first."""
+    after = dict(before)
+    for event in events:
+        if event.kind in TROUBLES:
+            after.setdefault(event.kind, event)
+        for kind, ends in TROUBLES.items():
+            if event.kind in ends:
+                after.pop(kind, None)
+    return after
+
+
 STATUS_QUO = "status_quo"
 """The name of the arm that is in use today."""
 
@@ -245,6 +267,7 @@ def evolve(state: ExperimentState, changes: Changes) -> ExperimentState:
         paused=state.paused if changes.paused is None else changes.paused,
         definition=changes.definition or state.definition,
         progress=progress_after(state.progress, changes.events),
+        troubles=troubles_after(state.troubles, changes.events),
     )
 
 

@@ -26,6 +26,8 @@ class Database(ABC):
     """The same, for transactions whose reads are all of one moment."""
     shown: str
     """Its URL for people, without a password."""
+    folder: Path | None = None
+    """Where it lies, if that is a disk of this machine."""
 
     # -- transactions
 

@@ -10,7 +10,7 @@ from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import rows, schema
 from scheduler.storage.lease import holder
-from scheduler.storage.state import in_order_of_id, trials_at
+from scheduler.storage.state import in_order_of_id, trials_at, troubles
 from scheduler.storage.store import Store
 
 PAGE = 500
@@ -212,6 +212,7 @@ def _events_of(experiment_id: int, trial_index: int | None) -> list[ColumnElemen
 
 _BAD = ("stalled", "runner_unavailable", "generation_failed")
 _GOOD = (
+    "generation_resumed",
     *("moving_again", "runner_available", "trial_candidate", "trial_running"),
     *("trial_completed", "experiment_paused"),
 )
@@ -219,8 +220,9 @@ _GOOD = (
 
 
 def _trouble(connection: Connection, experiment_id: int) -> Event | None:
+    low = troubles(connection, experiment_id).get("disk_low")
     last = _last_event(connection, experiment_id, (*_BAD, *_GOOD))
-    return last if last and last.kind in _BAD else None
+    return low or (last if last and last.kind in _BAD else None)
 
 
 def _last_event(connection: Connection, experiment_id: int, kinds: Sequence[str]) -> Event | None:

@@ -37,6 +37,7 @@ class Sqlite(Database):
     def __init__(self, url: URL, *, create: bool) -> None:
         """Raises NoDatabase where there is no file, and StorageError where none can be."""
         self.path = path_of(url)
+        self.folder = self.path.parent
         self.shown = url.render_as_string()
         check_place(self.path, create=create)
         self.engine = create_engine(url, max_overflow=-1)

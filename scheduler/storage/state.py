@@ -1,6 +1,7 @@
 """Where an experiment stands, read from its rows in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
@@ -8,10 +9,13 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import (
     MOVES,
     STALLED,
+    TROUBLES,
+    Event,
     ExperimentState,
     ExperimentStatus,
     Progress,
     Tally,
+    troubles_after,
 )
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import FINAL, Arm, Trial, TrialStatus
@@ -37,6 +41,7 @@ def state_of(connection: Connection, experiment_id: int) -> ExperimentState:
         outcomes=_outcomes(connection, experiment_id),
         seconds=connection.execute(lease).scalar_one_or_none() or 0.0,
         progress=_progress(connection, experiment_id),
+        troubles=troubles(connection, experiment_id),
     )
 
 
@@ -87,6 +92,15 @@ def _progress(connection: Connection, experiment_id: int) -> Progress | None:
     query = select(c.time, c.kind).where(in_order_of_id(experiment_id), c.kind.in_(kinds))
     row = connection.execute(query.order_by(c.id.desc()).limit(1)).one_or_none()
     return None if row is None else Progress(row.time, row.kind == STALLED)
+
+
+def troubles(connection: Connection, experiment_id: int) -> Mapping[str, Event]:
+    """Return what is wrong; events of the experiment as a whole are few, and in an index."""
+    c = schema.event.c
+    kinds = sorted({*TROUBLES, *chain.from_iterable(TROUBLES.values())})
+    of = (c.experiment_id == experiment_id, c.trial_index.is_(None), c.kind.in_(kinds))
+    found = connection.execute(select(schema.event).where(*of).order_by(c.id)).mappings()
+    return troubles_after({}, map(rows.event_of, found))
 
 
 def in_order_of_id(experiment_id: int) -> ColumnElement[bool]:

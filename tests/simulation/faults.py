@@ -49,6 +49,8 @@ FAULTS = (
     "command_set",
     "command_add-arm",
     "budget",
+    "renewal_fails",
+    "disk_low",
 )
 RARE = {"command_stop": 0.1, "command_drain": 0.1, "crash": 0.3, "budget": 0.5}
 """Factors for what would otherwise leave little to look at."""

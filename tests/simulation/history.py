@@ -14,7 +14,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Criterion, ExperimentStatus
 from scheduler.model.nodes import Traits
 from scheduler.model.trial import Arm, Trial, TrialStatus
-from scheduler.storage.errors import LeaseLost, StorageError
+from scheduler.storage.errors import LeaseLost, StorageBusy, StorageError
 from simulation.backend import Backend, SimulatedFetcher, SimulatedRunner
 from simulation.faults import FAULTS, Chance, Crash, Violation
 from simulation.generator import SimulatedGenerator, sequence
@@ -72,6 +72,7 @@ class History:
         self.backend.max_jobs = rng.choice((None, None, None, 1, 2))
         self.backend.poll_floor = rng.choice((0.0, 0.0, 0.0, 5.0, 30.0))
         self.ticks = 0
+        self.low = False
 
     def made_backend(self) -> Any:
         """Return the world of jobs."""
@@ -160,6 +161,8 @@ class History:
             fetchers={"loss": self.made_fetcher()},
             generator=SimulatedGenerator(self.chance),
             now=lambda: self.chance.now,
+            shortage=self._shortage,
+            alive=self._alive,
             trials_dir=self.root,
             token=TOKEN,
             traits={"shelf": Traits(learns=False)},
@@ -186,7 +189,18 @@ class History:
         else:
             demand(not committed, "epoch", driver.epoch, "wrote after a later one began")
 
+    def _shortage(self) -> str:
+        """Look at the disk, as each tick does before it begins."""
+        self.low = self.chance.strikes("disk_low")
+        return "0 MiB are free" if self.low else ""
+
+    def _alive(self) -> None:
+        if self.chance.strikes("renewal_fails"):
+            raise StorageBusy("the server does not answer")
+
     def _fence(self, epoch: int, verb: str) -> None:
+        if verb == "submit" and self.low:
+            raise Violation("a job was submitted though the disk is low")
         if epoch != self.store.epoch:
             raise Violation(f"epoch {epoch} called {verb} in epoch {self.store.epoch}")
 

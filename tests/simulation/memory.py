@@ -1,17 +1,19 @@
 """A store in memory that keeps the promises of the real one, and fails on demand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import (
     Changes,
     Command,
+    Event,
     ExperimentState,
     ExperimentStatus,
     Tally,
     Verdict,
     progress_after,
+    troubles_after,
     way_of,
 )
 from scheduler.model.observation import GeneratorRun, Observation, Outcome
@@ -106,10 +108,12 @@ class MemoryStore:
             ),
             outcomes=self._outcomes(),
             seconds=self.seconds,
-            progress=progress_after(
-                None, (event for _, changes in self.log for event in changes.events)
-            ),
+            progress=progress_after(None, self._events()),
+            troubles=troubles_after({}, self._events()),
         )
+
+    def _events(self) -> Iterator[Event]:
+        return (event for _, changes in self.log for event in changes.events)
 
     def _outcomes(self) -> tuple[Outcome, ...]:
         done = [t for t in self.trials.values() if t.status.value == "COMPLETED"]
