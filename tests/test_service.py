@@ -104,7 +104,9 @@ def test_it_drives_what_is_there_and_what_comes_later_and_leaves_jobs_alone(tmp_
         assert out.stdout == f"submitted {name}; nobody drives it yet: schedd daemon does\n"
     with daemon(tmp_path) as first:
         until(lambda: len(starts(tmp_path)) == 4, "both have two trials")
-        assert process(tmp_path, "tick", "one").returncode == 0
+        assert process(tmp_path, "tick").returncode == 0
+        resumed = process(tmp_path, "resume", "one")
+        assert (resumed.returncode, "; nothing to do" in resumed.stderr) == (0, True)
         assert "driven by process" in process(tmp_path, "status", "two").stdout
         process(tmp_path, "submit", written(tmp_path, "late"))
         until(lambda: len(starts(tmp_path)) == 6, "the late one has trials too")

@@ -123,6 +123,19 @@ def test_a_driver_that_was_suspended_is_replaced_and_writes_no_more(
     check(folder, postgres_url)
 
 
+def test_a_driver_that_was_suspended_goes_on_where_nobody_took_over(start, folder, url):
+    driver = start("run", "e.yaml")
+    read_until(driver, "trial 1 completed")
+    driver.send_signal(signal.SIGSTOP)
+    if url.startswith("postgresql"):
+        server().ask("UPDATE lease SET expires_at = expires_at - 7200", name(url))
+    (folder / "go").touch()
+    driver.send_signal(signal.SIGCONT)
+    _, err = driver.communicate()
+    assert (driver.returncode, "Traceback" in err) == (0, False)
+    check(folder, url)
+
+
 def test_a_database_that_goes_and_comes_ends_nothing(on_postgres, folder, postgres_url):
     driver = on_postgres("run", "e.yaml")
     read_until(driver, "trial 1 completed")

@@ -66,6 +66,7 @@ def daemon(
     faulthandler.enable()  # the watchdog's SIGABRT shows where every thread hangs
     caps, address = dict(map(_cap, max_jobs)), _address(metrics_addr)
     store = common.opened(common.storage_url(storage), create=True)
+    store.database.must_be_sound()
     tell_systemd = under_systemd.notifier()
     under_systemd.hide()
     gauges = Gauges()

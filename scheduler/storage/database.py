@@ -75,6 +75,10 @@ class Database(ABC):
     # -- care
 
     @abstractmethod
+    def must_be_sound(self) -> None:
+        """Look, as far as that is quick, whether it is damaged. Raises StorageError."""
+
+    @abstractmethod
     def ask_health(self) -> Iterator[tuple[bool, str]]:
         """Yield whether each thing that can be looked at is sound, and a sentence."""
 

@@ -131,6 +131,9 @@ class Postgres(Database):
 
     # -- care
 
+    def must_be_sound(self) -> None:
+        """Do nothing: a server looks at its own pages."""
+
     def ask_health(self) -> Iterator[tuple[bool, str]]:
         """Yield which server it is, and whether it keeps what it confirms."""
         with self.single() as connection:

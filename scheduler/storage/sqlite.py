@@ -77,6 +77,17 @@ class Sqlite(Database):
         if lost:
             yield False, f"{len(lost)} rows refer to an experiment that is not there"
 
+    def must_be_sound(self) -> None:
+        """Read every page, but compare no index. Raises StorageError."""
+        with self.reading() as connection:
+            said = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        if said != "ok":
+            words = " ".join(str(said).split())
+            raise StorageError(
+                f"{self.path} is damaged: {words}; put a copy that schedd db backup made in its "
+                f"place, without {self.path.name}-wal and -shm"
+            )
+
     def backup(self, to: Path) -> None:
         """Write a consistent copy into a file that does not exist yet, while others write."""
         try:
