@@ -204,13 +204,12 @@ def drive_once(driven: Driven[News], watch: Watcher, wait: float = 300.0) -> Non
 
 
 def _turn(loop: Loop, watch: Watcher, trouble: bool) -> bool:
-    """Tick once; return whether the store is in trouble, of which begin and end are reported."""
+    """Tick once; report trouble with the store, and its end; return whether there is any."""
     try:
         events = loop.tick()
     except StorageBusy as error:
-        if not trouble:
-            message = f"waiting, nothing is lost: {error}"
-            watch(loop.state, (Event(loop.world.now(), "storage_unavailable", message),))
+        message = f"waiting, nothing is lost: {error}"
+        watch(loop.state, (Event(loop.world.now(), "storage_unavailable", message),))
         return True
     if trouble:
         watch(loop.state, (Event(loop.world.now(), "storage_available", "going on"),))

@@ -26,8 +26,21 @@ def logger(
     )
 
 
-def report(log: Any, event: Event, metrics: dict[str, float]) -> None:
-    """Log one event of an experiment's history, with the metrics that came with it."""
+BY_KIND = frozenset({"storage_unavailable", "runner_unavailable", "storage_available"})
+"""Kinds whose message may differ though they say the same."""
+
+
+def same(event: Event) -> tuple[object, ...]:
+    """Return what two events have in common that say the same."""
+    message = "" if event.kind in BY_KIND else event.message
+    return (event.kind, event.trial_index, event.attempt, message)
+
+
+def report(log: Any, event: Event, metrics: dict[str, float], left_out: int = 0) -> None:
+    """Log one event of an experiment's history, with the metrics that came with it.
+
+    ``left_out``: how many like it were not logged before.
+    """
     bad = event.kind.endswith(("_failed", "_unavailable", "stalled", "_low", "_hangs"))
     say = log.warning if bad else log.info
     say(
@@ -37,6 +50,7 @@ def report(log: Any, event: Event, metrics: dict[str, float]) -> None:
         attempt=event.attempt,
         message=event.message,
         metrics=metrics,
+        **({"left_out": left_out} if left_out else {}),
     )
 
 
@@ -61,4 +75,5 @@ def words(event: Event, metrics: Mapping[str, float] | None = None) -> str:
 def _in_words(prefix: str, _logger: object, _method: str, keys: Mapping[str, Any]) -> str:
     time = datetime.fromisoformat(keys["time"])
     event = Event(0.0, keys["event"], keys["message"], keys["trial"], keys["attempt"])
-    return f"{time.astimezone():%H:%M:%S} {prefix}{words(event, keys['metrics'])}"
+    more = f" (and {keys['left_out']} like it before)" if "left_out" in keys else ""
+    return f"{time.astimezone():%H:%M:%S} {prefix}{words(event, keys['metrics'])}{more}"

@@ -46,8 +46,6 @@ class Seat:
     """When the turn under way began."""
     hangs: bool = False
     """Whether it was said to hang."""
-    trouble: bool = False
-    """Whether the store did not let its last tick through."""
     over: bool = False
 
 

@@ -137,10 +137,10 @@ class Service:
         try:
             found = read.unfinished(self._store)
         except StorageError as error:
-            if not self._troubled:
-                self._say("", "storage_unavailable", f"waiting, nothing is lost: {error}")
-            self._troubled = True
+            self._in_trouble(error)
             return
+        if self._troubled:
+            self._say("", "storage_available", "going on")
         self._troubled = False
         now = time.monotonic()
         for name in found:
@@ -233,13 +233,8 @@ class Service:
             events = loop.tick()
         except StorageBusy as error:
             self._gauges.failed()
-            if not seat.trouble:
-                self._say(seat.name, "storage_unavailable", f"waiting, nothing is lost: {error}")
-            seat.trouble = True
+            self._in_trouble(error)
             return
-        if seat.trouble:
-            self._say(seat.name, "storage_available", "going on")
-        seat.trouble = False
         seconds, epoch = time.perf_counter() - began, seat.driven.lease.epoch
         self._gauges.ticked(seat.name, loop.state, epoch, seconds, loop.generator_seconds)
         self._gauges.happened(seat.name, events)
@@ -287,6 +282,11 @@ class Service:
     def _put_aside(self, name: str, why: str) -> None:
         self._aside[name] = time.monotonic() + ASIDE
         self._say(name, "experiment_put_aside", why)
+
+    def _in_trouble(self, error: StorageError) -> None:
+        """Tell that the store does not let us through: that is not one experiment's concern."""
+        self._troubled = True
+        self._say("", "storage_unavailable", f"waiting, nothing is lost: {error}")
 
     def _say(self, name: str, kind: str, message: str) -> None:
         self._tell(name, None, (Event(time.time(), kind, message),))

@@ -103,6 +103,14 @@ def test_several_experiments_need_a_name(tmp_path, schedd, monkeypatch):
     assert schedd("trial", "0", "-e", "two")[0] == 0
     _, out, _ = schedd("status", "--json")
     assert [e["name"] for e in json.loads(out)] == ["one", "two"]
+    lines = schedd("status")[1].splitlines()
+    assert [line.split()[:4] for line in lines[1:]] == [
+        [name, "RUNNING", "1", "of"] for name in ("one", "two")
+    ]
+    assert all("nobody drives it" in line for line in lines[1:])
+    _, out, _ = schedd("status", "--last", "1", "--json")
+    assert [e["name"] for e in json.loads(out)] == ["two"]
+    assert schedd("status", "one", "--limit", "1")[0] == 2
     assert "nobody drives it" in schedd("status", "one")[1]
     assert "no trial has completed" in schedd("best", "one")[1]
 

@@ -143,6 +143,7 @@ def test_it_stops_while_an_experiment_is_being_taken(tmp_path):
     assert not running.is_alive()
     assert not store.is_driven("one")
     store.close()
+    (tmp_path / "go").touch()
 
 
 def test_another_takes_over_from_one_that_was_killed(tmp_path):

@@ -62,7 +62,8 @@ def start(folder, url):
 
 @pytest.fixture
 def on_postgres(folder, postgres_url):
-    with processes(folder, postgres_url) as made:
+    secret = postgres_url.replace("postgres@", "postgres:canary@")
+    with processes(folder, secret) as made:
         yield made
 
 
@@ -146,6 +147,7 @@ def test_a_database_that_goes_and_comes_ends_nothing(on_postgres, folder, postgr
     _, err = driver.communicate()
     assert (driver.returncode, "Traceback" in said + err) == (0, False)
     assert (said + err).count("storage unavailable: waiting, nothing is lost: ") == 1
+    assert "canary" not in said + err
     assert err.count("storage available: ") == 1
     check(folder, postgres_url)
 

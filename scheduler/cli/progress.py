@@ -13,6 +13,7 @@ from scheduler.model.best import best_outcome
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.model.observation import Outcome
 from scheduler.model.trial import TrialStatus
+from scheduler.throttle import Throttle
 
 QUIET = frozenset({"trial_candidate", "trial_staged", "trial_running"})
 """Events that come with every trial; the bar and the counts show them."""
@@ -26,13 +27,17 @@ class Progress:
         self._stream = stream
         as_json = os.environ.get("SCHEDD_LOG") == "json"
         prefix = f"{name} " if among_others and name else ""
+        self._throttle = Throttle()
         self._log = log.logger(self.line, as_json=as_json, experiment=name, prefix=prefix)
 
     def watch(self, state: ExperimentState | None, events: tuple[Event, ...]) -> None:
         """Show what happened in one tick; ``None``: to an experiment that is not driven."""
         for event in events:
-            if event.kind not in QUIET:
-                log.report(self._log, event, _metrics(state, event))
+            if event.kind in QUIET:
+                continue
+            left_out = self._throttle.admit(log.same(event), event.kind)
+            if left_out is not None:
+                log.report(self._log, event, _metrics(state, event), left_out)
 
     def line(self, text: str) -> None:
         """Print one line. A full disk or a closed pipe behind the stream never ends a run."""

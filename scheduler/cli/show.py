@@ -14,6 +14,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import read
+from scheduler.storage.overview import Standing, count_experiments, standings
 from scheduler.storage.store import Experiment, Store
 
 LISTED = 20
@@ -22,28 +23,33 @@ LISTED = 20
 
 @click.command()
 @common.name_argument
+@common.page_options
 @common.storage_option
 @common.json_option
-def status(name: str | None, storage: str | None, as_json: bool) -> None:
+def status(name: str | None, page: common.Page, storage: str | None, as_json: bool) -> None:
     """Show how experiments stand.
 
-    All of the store, or the one called NAME: its status and why it stopped, its trials and what
-    the unfinished ones wait for, the best arm so far, who drives it, and trouble if there is any.
+    The one called NAME, or the only one: its status and why it stopped, its trials and what the
+    unfinished ones wait for, the best arm so far, who drives it, and trouble if there is any. Of
+    several a line each.
     """
     if name:
-        store, found = common.find(storage, name)
-        experiments = [found]
-    else:
-        store = common.opened(common.storage_url(storage))
-        experiments = [e for each in store.names() if (e := store.find(each))]
-    if as_json:
-        seen = [_status_view(store, experiment) for experiment in experiments]
-        common.print_json(seen[0] if name else seen)
+        if page != common.Page(0, None, None):
+            raise click.UsageError("--limit, --offset and --last go without NAME")
+        store, experiment = common.find(storage, name)
+        _show(store, experiment, as_json)
         return
-    for experiment in experiments:
-        click.echo("\n".join(_status_lines(store, experiment)))
-    if not experiments:
-        click.echo(f"{store.url} holds no experiment")
+    store = common.opened(common.storage_url(storage))
+    offset = page.start(lambda: count_experiments(store))
+    found = standings(store, offset=offset, limit=page.limit)
+    if as_json:
+        common.print_json(list(map(views.standing_view, found)))
+    elif len(found) == 1 and (only := store.find(found[0].name)):
+        _show(store, only, as_json)
+    elif found:
+        text.print_table(*_standing_table(found))
+    else:
+        click.echo(f"{store.url} holds no experiment{' there' if offset else ''}")
 
 
 @click.command()
@@ -118,6 +124,38 @@ def events(
         return
     for event in found:
         click.echo(_event_line(event))
+
+
+def _show(store: Store, experiment: Experiment, as_json: bool) -> None:
+    if as_json:
+        common.print_json(_status_view(store, experiment))
+    else:
+        click.echo("\n".join(_status_lines(store, experiment)))
+
+
+def _standing_table(found: list[Standing]) -> tuple[list[str], Iterator[list[str]]]:
+    """Return the header and the rows: a line for each experiment."""
+    header = ["experiment", "status", "trials", "pending", "failed", "note"]
+    pending, failed = (TrialStatus.STAGED, TrialStatus.RUNNING), (TrialStatus.FAILED,)
+    return header, (
+        [
+            *(s.name, "PAUSED" if s.paused and not s.stop else s.status.value),
+            f"{sum(s.trials.values())} of {s.total_trials}",
+            *(str(sum(s.trials.get(each, 0) for each in kind)) for kind in (pending, failed)),
+            _standing_note(s),
+        ]
+        for s in found
+    )
+
+
+def _standing_note(s: Standing) -> str:
+    """Return what is worth knowing first: trouble, why it stopped, or that nobody drives it."""
+    if s.trouble:
+        return text.one_line(words(s.trouble))
+    if s.stop:
+        return text.one_line(f"stopped by {s.stop.criterion}: {s.stop.message}")
+    running = s.status is ExperimentStatus.RUNNING
+    return "nobody drives it" if running and not s.driver else ""
 
 
 def _status_view(store: Store, experiment: Experiment) -> views.View:

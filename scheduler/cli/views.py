@@ -8,6 +8,7 @@ from typing import Any
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus
+from scheduler.storage.overview import Standing
 from scheduler.storage.read import Surroundings, TrialRecord
 
 View = dict[str, Any]
@@ -106,6 +107,22 @@ def experiment_view(state: ExperimentState, around: Surroundings, driven: bool) 
         "trouble": event_view(around.trouble) if around.trouble else None,
         "last_event": event_view(around.last) if around.last else None,
         "commands": list(around.asked),
+    }
+
+
+def standing_view(standing: Standing) -> View:
+    """Return in short where one of many experiments stands."""
+    stop, trials = standing.stop, standing.trials
+    return {
+        "name": standing.name,
+        "status": standing.status.value,
+        "paused": standing.paused,
+        "stop": {"criterion": stop.criterion.value, "message": stop.message} if stop else None,
+        "driver": standing.driver or None,
+        "created_at": moment(standing.created_at),
+        "total_trials": standing.total_trials,
+        "trials": {status.value: trials.get(status, 0) for status in TrialStatus},
+        "trouble": event_view(standing.trouble) if standing.trouble else None,
     }
 
 

@@ -225,13 +225,17 @@ TROUBLES: Mapping[str, frozenset[str]] = {
 """Kinds of events that tell of trouble which lasts, and those that tell of its end."""
 
 
-def troubles_after(before: Mapping[str, Event], events: Iterable[Event]) -> Mapping[str, Event]:
+def troubles_after(
+    before: Mapping[str, Event],
+    events: Iterable[Event],
+    ends_of: Mapping[str, frozenset[str]] = TROUBLES,
+) -> Mapping[str, Event]:
     """Return what is wrong after ``events``: of each trouble, what was told first."""
     after = dict(before)
     for event in events:
-        if event.kind in TROUBLES:
+        if event.kind in ends_of:
             after.setdefault(event.kind, event)
-        for kind, ends in TROUBLES.items():
+        for kind, ends in ends_of.items():
             if event.kind in ends:
                 after.pop(kind, None)
     return after

@@ -1,7 +1,7 @@
 """What every database gives the store, whichever it is: transactions, a lease, errors in words."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -71,6 +71,10 @@ class Database(ABC):
     @abstractmethod
     def is_driven(self, name: str) -> bool:
         """Whether a living process drives the experiment now."""
+
+    @abstractmethod
+    def driven(self, names: Collection[str]) -> set[str]:
+        """Return which of these experiments a living process drives now."""
 
     # -- care
 

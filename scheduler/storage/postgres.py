@@ -11,7 +11,7 @@ import select as polling
 import shutil
 import subprocess
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,10 @@ class Postgres(Database):
     def is_driven(self, name: str) -> bool:
         """Whether a process that is not known to be dead drives the experiment now."""
         return term.is_driven(self, name)
+
+    def driven(self, names: Collection[str]) -> set[str]:
+        """Return which of these experiments a process drives that is not known to be dead."""
+        return term.driven(self, names)
 
     # -- the schema
 

@@ -3,7 +3,7 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class Sqlite(Database):
     def is_driven(self, name: str) -> bool:
         """Whether a living process drives the experiment now."""
         return lock.is_held(lock.lock_path(self.path, name))
+
+    def driven(self, names: Collection[str]) -> set[str]:
+        """Return which of these experiments a living process drives now."""
+        return set(filter(self.is_driven, names))
 
     def ask_health(self) -> Iterator[tuple[bool, str]]:
         """Yield what the database says of its file, and whether references lead somewhere."""

@@ -5,7 +5,7 @@ epoch keeps it from writing when it comes back. One that is dead for sure, since
 machine, is replaced at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
@@ -108,6 +108,15 @@ def is_driven(server: Server, name: str) -> bool:
     with server.single() as connection:
         seen = _seen(connection, here, schema.experiment.c.name == name)
     return seen is not None and _lives(seen)
+
+
+def driven(server: Server, names: Collection[str]) -> set[str]:
+    """Return which of these experiments a process drives that is not known to be dead."""
+    e = schema.experiment.c
+    query = select(e.name, L.holder, (L.expires_at - _NOW).label("left"))
+    held = query.join(schema.lease, L.experiment_id == e.id).where(e.name.in_(names))
+    with server.single() as connection:
+        return {seen.name for seen in connection.execute(held) if _lives(seen)}
 
 
 def _lives(seen: Any) -> bool:
