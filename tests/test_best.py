@@ -227,7 +227,7 @@ def noisy(i: int) -> float:
 
 def test_a_front_by_the_model_with_its_hypervolume(measured):
     arms = [
-        (x, {"loss": x + noisy(i), "acc": x * x / 9 + noisy(i + 50)}) for i, x in enumerate(XS)
+        (x, {"loss": x + noisy(i) / 2, "acc": x * x / 9 + noisy(i + 50)}) for i, x in enumerate(XS)
     ]
     out = measured(TWO, arms, "pareto")
     assert "arms on the Pareto front of loss (down), acc (up), by the model\n" in out

@@ -242,7 +242,7 @@ def test_an_outlier_does_not_flatten_the_rest():
         Measured({"x": 0.99}, {"loss": (1e30, None)}),
     ]
     (arm,) = arms(botorch(definition, observed))
-    assert abs(arm["x"] - 0.3) < 0.1
+    assert abs(arm["x"] - 0.3) < 0.2
 
 
 def test_a_finite_space_is_searched_without_repeating_an_arm():

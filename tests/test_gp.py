@@ -89,14 +89,14 @@ def test_hyperparameters_are_drawn_as_often_as_they_are_likely():
 
     target = LogPosterior(Embedding(SPACE), column(), STANDARD)
     mode = fitted(target)
-    draws = torch.cat([drawn(target, draw, 60)[:, :-1] for draw in drawn(target, mode, 4)])
+    draws = drawn(target, mode, 240)
     low, high = draws.min(0).values - 1.5, draws.max(0).values + 1.5
-    uniform = torch.rand(60_000, 4, dtype=torch.double, generator=_seeded(0))
-    box = torch.cat([low + (high - low) * uniform, mode[-1].expand(60_000, 1)], dim=1)
-    density = torch.cat([-target(part)[0] for part in box.split(5000)]) + box[:, :-1].sum(-1)
+    uniform = torch.rand(100_000, 5, dtype=torch.double, generator=_seeded(0))
+    box = low + (high - low) * uniform
+    density = torch.cat([-target(part)[0] for part in box.split(5000)]) + box.sum(-1)
     weight = torch.softmax(density, 0)[:, None]
-    expected = (weight * box[:, :-1]).sum(0)
-    spread = (weight * (box[:, :-1] - expected).square()).sum(0).sqrt()
+    expected = (weight * box).sum(0)
+    spread = (weight * (box - expected).square()).sum(0).sqrt()
     assert ((draws.mean(0) - expected).abs() < 0.7 * spread).all()
     assert (draws.std(0) > 0.3 * spread).all()
     assert (draws.std(0) < 2.0 * spread).all()
@@ -265,7 +265,8 @@ def test_where_arms_fail_none_are_proposed_and_a_chance_failure_changes_little()
     unlucky = np.arange(30) % 10 == 0
     chance = log_success(Fits(SPACE), points[~unlucky], points[unlucky])
     everywhere = chance(torch.as_tensor(points)).exp()
-    assert float(everywhere[~unlucky].min()) > 0.7
+    assert float(everywhere[~unlucky].min()) > 0.5
+    assert float(everywhere[~unlucky].median()) > 0.95
     assert float(everywhere.min()) > 0.3
     assert log_success(Fits(SPACE), points, points[:0]) is None
 

@@ -32,12 +32,12 @@ class Belief:
 
     Lengthscales: LogNormal(sqrt(2) + log(d) / 2, sqrt(3)) of Hvarfner, Hellsten, Nardi (2024), so
     that many parameters do not make all arms strangers. Outputscale: Gamma(2, 1), for values of
-    variance 1. Noise variance: Gamma(1.1, 30), which hardly pulls at it.
+    variance 1. Noise variance: Gamma(1.1, 10), which hardly pulls at less than a tenth.
     """
 
     shape: Shape = Shape.SMOOTH
     outputscale: tuple[float, float] = (2.0, 1.0)
-    noise: tuple[float, float] = (1.1, 30.0)
+    noise: tuple[float, float] = (1.1, 10.0)
     location: float = math.sqrt(2)
     width: float = math.sqrt(3)
     by_logarithm: ClassVar[bool] = False
@@ -132,9 +132,16 @@ def fitted(target: LogPosterior, belief: Belief = STANDARD) -> Tensor:
     Raises GenerationError where none are possible.
     """
     d = target.dimension
+    common = belief.log_lengthscale(d)
+    # The same data can be smooth and noisy, or rough and exact: each is a mode of its own.
     starts = [
-        [belief.log_lengthscale(d)] * d + [0.0, math.log(1e-3)],
-        [math.log(0.3) + 0.25 * math.log(d)] * d + [0.0, math.log(1e-5)],
+        [lengthscale] * d + [0.0, math.log(noise)]
+        for lengthscale, noise in (
+            (common, 1e-3),
+            (math.log(0.3) + 0.25 * math.log(d), 1e-5),
+            (common + 1.0, 0.1),
+            (common - 1.0, 0.01),
+        )
     ]
 
     def evaluate(theta: Tensor, _: list[int]) -> tuple[Tensor, Tensor]:

@@ -20,22 +20,17 @@ _WALL = 50.0
 
 
 def drawn(target: LogPosterior, mode: Tensor, count: int) -> Tensor:
-    """Return ``count`` draws of hyperparameters, shape (count, d + 2), as logarithms.
-
-    The noise stays at its mode: it says how finely an optimum can be told apart, and a few draws
-    that think it larger would outvote the others near one.
-    """
+    """Return ``count`` draws of hyperparameters, shape (count, d + 2), as logarithms."""
     if not count:
         return mode.new_empty(0, len(mode))
     random = torch.Generator().manual_seed(0)
-    moving = torch.ones_like(mode)
-    moving[-1] = 0.0
-    scale = _scale(target, mode) * moving
+    scale = _scale(target, mode)
     normals = torch.randn((count, len(mode)), dtype=torch.double, generator=random)
-    theta = mode + scale * normals
+    low, high = _bounds(target)
+    theta = (mode + scale * normals).clamp(low, high)
     energy, slope = _energy(target, theta)
     for _ in range(ROUNDS):
-        momentum = torch.randn(theta.shape, dtype=torch.double, generator=random) * moving
+        momentum = torch.randn(theta.shape, dtype=torch.double, generator=random)
         start = energy + 0.5 * momentum.square().sum(-1)
         spread = 0.5 + torch.rand((count, 1), dtype=torch.double, generator=random)
         step = STRIDE * spread * scale
@@ -64,11 +59,17 @@ def _leapfrog(
 
 def _energy(target: LogPosterior, theta: Tensor) -> tuple[Tensor, Tensor]:
     """Return minus the log density of the logarithms, and its gradient, with soft walls."""
-    low, high = torch.tensor(bounds(target.dimension), dtype=torch.double).T
+    low, high = _bounds(target)
     under, over = (low - theta).clamp_min(0.0), (theta - high).clamp_min(0.0)
     value, gradient = target(torch.maximum(torch.minimum(theta, high + 1.0), low - 1.0))
     value = value - theta.sum(-1) + _WALL * (under.square() + over.square()).sum(-1)
     return value, gradient - 1.0 + 2.0 * _WALL * (over - under)
+
+
+def _bounds(target: LogPosterior) -> tuple[Tensor, Tensor]:
+    """Return the least and the greatest of each hyperparameter, both (d + 2,)."""
+    low, high = torch.tensor(bounds(target.dimension), dtype=torch.double).T
+    return low, high
 
 
 def _scale(target: LogPosterior, mode: Tensor) -> Tensor:
