@@ -62,7 +62,7 @@ class Outside:
             with suppress(Held, LeaseLost), self._driven(limit) as loop:
                 found = self._begun(loop, index)
                 if found is not None:
-                    self._note(loop)
+                    self._note(loop, found)
                 return found
             if found is None:
                 found = self.store.begin(self.experiment.id, time.time(), index)
@@ -168,11 +168,19 @@ class Outside:
             if not loop.eager and not (self.generator.busy and self.generator.wanted):
                 return self.store.begin(self.experiment.id, time.time(), index)
 
-    def _note(self, loop: Loop) -> None:
-        """Let the trial that has begun be RUNNING; it has begun all the same if that must wait."""
+    def _note(self, loop: Loop, index: int) -> None:
+        """Let the trial that has begun be RUNNING; it has begun all the same if that must wait.
+
+        Where Ctrl-C keeps the caller from ever hearing of it, it is given up.
+        """
         self.generator.wanted = False
-        with suppress(StorageBusy):
-            loop.tick()
+        try:
+            with suppress(StorageBusy):
+                loop.tick()
+        except KeyboardInterrupt:
+            given_up = Ask("abandon", index, "interrupted")
+            self.store.command(self.experiment.id, given_up, time.time())
+            raise
 
 
 def _has_room(state: ExperimentState) -> bool:

@@ -19,6 +19,7 @@ from scheduler import (
     ScheddError,
     UserInputError,
 )
+from scheduler.loop import Loop
 from scheduler.storage.store import Store
 
 __all__ = ["url"]
@@ -190,6 +191,19 @@ def test_a_trial_ends_as_it_is_said_to(begun):
         begun.mark_trial_abandoned(0)
 
 
+def test_the_last_trials_of_others_are_not_waited_for(client):
+    mine = client()
+    mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, total_trials=2)
+    mine.get_next_trials(2)
+    with pytest.raises(
+        OptimizationComplete, match="all 2 trials of experiment are made; 2 of the"
+    ):
+        mine.get_next_trial()
+    mine.complete_trial(0, 1.0)
+    with pytest.raises(OptimizationComplete, match="1 of them still run"):
+        mine.get_next_trial()
+
+
 def test_no_more_are_pending_than_may_be(client):
     mine = client()
     mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, max_pending_trials=2)
@@ -330,6 +344,25 @@ def test_threads_share_a_client_and_do_no_trial_twice(begun):
         indexes = [index for found in pool.map(work, range(3)) for index in found]
     assert sorted(indexes) == list(range(6))
     assert statuses(begun) == ["COMPLETED"] * 6
+
+
+def test_a_trial_of_which_nobody_hears_is_given_up(begun, monkeypatch):
+    """Ctrl-C after it was handed out, and before its index could be returned."""
+
+    tick = Loop.tick
+
+    def interrupted(loop):
+        if any(command.verb == "begin" for command in loop.world.journal.commands()):
+            raise KeyboardInterrupt
+        return tick(loop)
+
+    begun.get_next_trial()
+    monkeypatch.setattr(Loop, "tick", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begun.get_next_trial()
+    monkeypatch.undo()
+    begun.complete_trial(0, {"loss": 1, "size": 1})
+    assert statuses(begun) == ["COMPLETED", "ABANDONED"]
 
 
 def test_a_temporary_store_lasts_as_long_as_its_client():

@@ -134,9 +134,9 @@ class _Loop:
             except OptimizationComplete:
                 break
             except NoTrialAvailable:
-                if self.running or self._all_made():
-                    break
-                raise
+                if not self.running:
+                    raise
+                break
             arms = [(a.parameters, a.weight) for a in self.client.session.record(index).trial.arms]
             self.running[executor.submit(_evaluated, self.evaluate, arms)] = index
         return bool(self.running)
@@ -171,10 +171,6 @@ class _Loop:
             future.cancel()
             with suppress(UserInputError):
                 self.client.mark_trial_abandoned(index, "interrupted")
-
-    def _all_made(self) -> bool:
-        state = self.client.session.state()
-        return state.tally.created >= state.definition.trials.total_trials
 
     def _check(self) -> None:
         """Raise EvaluationsFailed where failures ended the experiment."""

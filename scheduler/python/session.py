@@ -1,5 +1,6 @@
 """One experiment in a store, as one object of a program holds it."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -32,6 +33,7 @@ class Place:
 
     def __init__(self, url: str | None) -> None:
         self.temporary = None if url else tempfile.mkdtemp(prefix="schedd-")
+        self._owner = os.getpid()
         self.url = url or f"sqlite:///{self.temporary}/schedd.db"
         self._store: Store | None = None
 
@@ -46,7 +48,12 @@ class Place:
         return self._store
 
     def close(self) -> None:
-        """Close the database; remove it where it is temporary. May be called twice."""
+        """Close the database; remove it where it is temporary. May be called twice.
+
+        A fork of the process that made it leaves it alone.
+        """
+        if os.getpid() != self._owner:
+            return
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -196,8 +203,12 @@ class Session:
         if state.status is not ExperimentStatus.RUNNING or state.stop:
             why = f"{state.stop.criterion}: {state.stop.message}" if state.stop else state.status
             return OptimizationComplete(f"{name} has stopped, {why}")
-        most = state.definition.trials.max_pending_trials
-        if state.pending >= most:
+        made, trials = state.tally.created, state.definition.trials
+        waits = any(not t.status.is_pending for t in state.active.values())
+        if made >= trials.total_trials and not waits:
+            still = f"{state.pending} of them still run" if state.pending else "all have ended"
+            return OptimizationComplete(f"all {made} trials of {name} are made; {still}")
+        if state.pending >= trials.max_pending_trials:
             return MaxParallelismReached(
                 f"{state.pending} trials of {name} are pending, as many as max_pending_trials "
                 "allows: complete or abandon one first"
