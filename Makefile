@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench sweep sim test-kubernetes test-slurm test-systemd fix clean
+.PHONY: help run test check bench sweep sim test-kubernetes test-postgresql test-slurm test-systemd fix clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ test-slurm: $(VENV)/.test ## break a real Slurm in every way, kill schedd everyw
 
 test-systemd: $(VENV)/.test ## kill, hang and stop the service under a real systemd (as root)
 	pytest -m systemd -rs
+
+test-postgresql: $(VENV)/.test ## the rest of the command line's tests, on PostgreSQL
+	pytest -m postgresql -rs
 
 test-kubernetes: $(VENV)/.test ## test against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster's configuration"; exit 2; }

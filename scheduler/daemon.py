@@ -15,13 +15,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from metrics.base import Fetcher
 from runners.base import Runner
-from scheduler import registry
+from scheduler import owner, registry
 from scheduler.clock import Anchor, Clock
 from scheduler.generation.protocol import GeneratorClient
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.loop import Loop, World
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.room import shortage
+from scheduler.storage.engine import absolute
 from scheduler.storage.errors import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.lease import Lease
@@ -120,6 +121,7 @@ def taken(
         clock = Clock(anchor)
         experiment = store.find(experiment.definition.name) or experiment
         definition = experiment.definition
+        owner.claim(experiment, absolute(store.url))
         runner, fetchers = plugs or (
             registry.build_runner(definition, news.set),
             registry.build_fetchers(definition),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from runners.base import STDERR, STDOUT
 
+OWNER = ".schedd.json"
+"""In a folder of trials: whose they are."""
 _TRIAL = re.compile(r"0|[1-9][0-9]*")
 _ATTEMPT = re.compile(r"a[1-9][0-9]*")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,6 +32,9 @@ def remove_folders(root: Path) -> int:
         names = [] if fd is None else [n for n in os.listdir(fd) if _is_trial(n, fd)]
         for name in names:
             shutil.rmtree(name, dir_fd=fd)
+        if fd is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(OWNER, dir_fd=fd)
     with suppress(OSError):
         root.rmdir()
     return len(names)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from scheduler import owner
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Ask
 from scheduler.model.redefine import RUNNER, DefinitionChanged, changes, diff
@@ -25,8 +26,8 @@ def submit(
     What a new one begins with is read from its sources, and told. A new budget of one that
     another process drives is asked of that process. Raises
     :class:`~scheduler.model.redefine.DefinitionChanged` where more differs than may, Held where
-    the runner does and another process drives the experiment, and as
-    :func:`~scheduler.warm_start.gather` does.
+    the runner does and another process drives the experiment, FolderTaken where its trials would
+    be among those of another experiment, and as :func:`~scheduler.warm_start.gather` does.
     """
     found = store.find(definition.name) or _made(store, definition, now, tell)
     _adjust(store, found, definition, now, tell)
@@ -54,8 +55,10 @@ def _made(
     store: Store, definition: ExperimentDefinition, now: float, tell: Callable[[str], None]
 ) -> Experiment:
     """Return a new experiment, or that which another process made at the same moment."""
+    folder = trials_dir(store.url, definition)
+    owner.check(folder)
     warm = gather(definition, lambda: store)
-    if store.create(definition, trials_dir(store.url, definition), now, warm):
+    if store.create(definition, folder, now, warm):
         for message in warm.messages:
             tell(f"warm start: {message}")
     made = store.find(definition.name)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from places import server
 
 from scheduler.cli import main
 
@@ -78,6 +79,27 @@ def ran(base: Path) -> Path:
 def finished(tmp_path_factory) -> Path:
     """Return the folder of the experiment, the same in every file of tests: leave it as it is."""
     return ran(tmp_path_factory.getbasetemp())
+
+
+@functools.cache
+def _carried(folder: Path) -> str:
+    """Return a database of a server that holds the same as the folder's."""
+    url = server().url(server().create())
+    for words in (
+        ("export", "small", "-o", "all.jsonl"),
+        ("import", "all.jsonl", "--storage", url),
+    ):
+        done = process(folder, *words)
+        assert done.returncode == 0, done.stderr
+    (folder / "all.jsonl").unlink()
+    return url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def on_both(request, finished, schedd, monkeypatch):
+    """Let the verbs find the finished experiment in a database of either kind."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("SCHEDD_STORAGE", _carried(finished))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_bench import FILE, finished, json_of, schedd
+from cli_bench import FILE, finished, json_of, on_both, schedd
 
 from scheduler.cli import VERBS, cli
 from scheduler.cli.logs import Tail, follow
@@ -19,7 +19,8 @@ from scheduler.model.experiment import Changes, Event
 from scheduler.model.trial import Trial, TrialStatus, Wish
 from scheduler.storage.store import Store
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd"]
+pytestmark = pytest.mark.usefixtures("on_both")
 
 STAGED, RUNNING, ABANDONED = TrialStatus.STAGED, TrialStatus.RUNNING, TrialStatus.ABANDONED
 

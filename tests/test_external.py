@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_bench import finished, json_of, schedd
+from places import url
 
 from runners.base import Job, JobRef, JobState, Task
 from runners.external import ExternalRunner
@@ -12,7 +13,7 @@ from scheduler.cli import common
 from scheduler.storage.store import Store
 from scheduler.submit import submit
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "schedd", "url"]
 
 FILE = """\
 schema: schedd/v1
@@ -28,16 +29,17 @@ runner: {type: external}
 
 
 @pytest.fixture
-def ab(tmp_path, monkeypatch, schedd):
+def ab(tmp_path, monkeypatch, schedd, url):
     """A folder with an experiment in it that nobody drives; a function that writes another."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCHEDD_STORAGE", url)
 
     def write(**changes: str) -> tuple[Store, object]:
         text = FILE
         for old, new in changes.items():
             text = text.replace(f"{old}: ", f"{new}, {old}: ")
         Path("ab.yaml").write_text(text)
-        store = Store.open("sqlite:///schedd.db", create=True)
+        store = Store.open(url, create=True)
         return store, submit(store, common.load("ab.yaml"), 1.0)
 
     return write

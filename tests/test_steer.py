@@ -2,20 +2,22 @@
 
 import pytest
 from cli_bench import FILE, finished, json_of, schedd, written
+from places import url
 
 from scheduler.storage.store import Store
 from scheduler.submit import submit
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "schedd", "url"]
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch, schedd):
+def small(tmp_path, monkeypatch, schedd, url):
     """A stored experiment that nobody drives."""
     from scheduler.cli import common
 
     monkeypatch.chdir(written(tmp_path, ""))
-    store = Store.open("sqlite:///schedd.db", create=True)
+    monkeypatch.setenv("SCHEDD_STORAGE", url)
+    store = Store.open(url, create=True)
     experiment = submit(store, common.load("e.yaml"), 1.0)
     yield store, experiment
     store.close()

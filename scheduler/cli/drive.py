@@ -68,12 +68,14 @@ def resume(name: str | None, storage: str | None) -> None:
     """Go on with a stored experiment.
 
     Safe at any time, from cron too: where another process drives the experiment already, this one
-    says so and leaves with exit status 0.
+    says so and leaves with exit status 0. A pause is lifted by schedd unpause alone, since cron
+    calls this every minute.
     """
     store, experiment = common.find(storage, name)
     try:
         driven = take(store, experiment)
     except Held as held:
+        _say_if_paused(store.peek(experiment))
         click.echo(f"{held}; nothing to do", err=True)
         return
     _drive(store, experiment, driven)
@@ -124,6 +126,7 @@ def _tick(store: Store, experiment: Experiment) -> int:
 def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoReturn:
     """Drive to the end, show how it goes, and leave with the exit status."""
     interrupt_on_signals(driven.news)
+    _say_if_paused(driven.loop.state)
     name = experiment.definition.name
     try:
         with progress(driven.loop.state) as shown, telling(name, shown) as watch:
@@ -137,6 +140,14 @@ def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoRetu
     finally:
         driven.release()
     _leave(store, driven.loop.state)
+
+
+def _say_if_paused(state: ExperimentState) -> None:
+    """Say what else would have to be called, of whoever expects that it goes on."""
+    name = state.definition.name
+    if state.paused:
+        words = "is paused: nothing new is started until schedd unpause"
+        click.echo(f"{name} {words} {name}", err=True)
 
 
 @contextmanager
