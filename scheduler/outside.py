@@ -53,8 +53,8 @@ class Outside:
     def take(self, wait: float, index: int | None = None) -> int | None:
         """Return the trial that is the caller's now, RUNNING; ``None`` where none is to be had.
 
-        Where another process drives the experiment it is waited for, ``wait`` seconds at most.
-        ``index``: that trial and no other. Raises StorageError.
+        Where another process drives the experiment, and can still make one, that is waited for,
+        ``wait`` seconds at most. ``index``: that trial and no other. Raises StorageError.
         """
         found = None
         limit = _one_more if index is None else _no_limit
@@ -66,7 +66,7 @@ class Outside:
                 return found
             if found is None:
                 found = self.store.begin(self.experiment.id, time.time(), index)
-            if found is not None or self.has_ended:
+            if found is not None or _nothing_comes(self.store.peek(self.experiment)):
                 return found
         return None
 
@@ -187,6 +187,18 @@ def _has_room(state: ExperimentState) -> bool:
     """Whether another arm could be deployed at once, and none waits for that."""
     waits = any(t.status is not TrialStatus.RUNNING for t in state.active.values())
     return not waits and state.pending < state.definition.trials.max_pending_trials
+
+
+def _nothing_comes(state: ExperimentState) -> bool:
+    """Whether the driver makes no trial, or deploys none, before somebody has ended another."""
+    if state.status is not ExperimentStatus.RUNNING or state.paused:
+        return True
+    unfinished, trials = state.active.values(), state.definition.trials
+    if any(t.status is TrialStatus.STAGED and t.job_id is None for t in unfinished):
+        return False
+    all_made = state.tally.created >= trials.total_trials
+    waits = any(t.status is TrialStatus.CANDIDATE for t in unfinished)
+    return state.pending >= trials.max_pending_trials or (all_made and not waits)
 
 
 def _one_more(state: ExperimentState) -> int:

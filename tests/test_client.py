@@ -18,6 +18,7 @@ from scheduler import (
     OptimizationComplete,
     ScheddError,
     UserInputError,
+    outside,
 )
 from scheduler.loop import Loop
 from scheduler.storage.store import Store
@@ -202,6 +203,24 @@ def test_the_last_trials_of_others_are_not_waited_for(client):
     mine.complete_trial(0, 1.0)
     with pytest.raises(OptimizationComplete, match="1 of them still run"):
         mine.get_next_trial()
+
+
+def test_a_driver_that_has_none_to_give_is_not_waited_for(client, monkeypatch):
+    mine = client()
+    mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, max_pending_trials=2)
+    mine.get_next_trials(2)
+
+    def looks(_wait):
+        yield False
+        pytest.fail("it waits")
+
+    monkeypatch.setattr(outside, "looks", looks)
+    lease = mine.session.place.store.acquire(mine.session.experiment, 1.0)
+    try:
+        with pytest.raises(MaxParallelismReached):
+            mine.get_next_trial()
+    finally:
+        lease.release()
 
 
 def test_no_more_are_pending_than_may_be(client):

@@ -56,8 +56,9 @@ def test_recording_a_metric_needs_no_more() -> None:
 
 def test_the_front_door_is_lazy() -> None:
     assert "pydantic" not in imported("import scheduler")
-    found = imported("from scheduler import Client")
+    found = imported("from scheduler import Client, optimize")
     assert not (HEAVY | {"pydantic", "sqlalchemy", "yaml", "rich", "apscheduler"}) & found
+    assert not HEAVY & imported("from scheduler import *")
 
 
 def test_the_three_packages_have_one_root() -> None:
