@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from cli_bench import ENTRY, caller
+from places import postgres_url
 from translated import GOLDEN, make_optuna
+
+__all__ = ["postgres_url"]
 
 TRAIN = """\
 import os, sys, json
@@ -230,3 +233,40 @@ def test_the_commands_of_the_document_do_what_it_says(folder, schedd) -> None:
     for made in folder.glob("*.yaml"):
         if made.name not in ("katib.yaml", "sweep.yaml"):
             assert schedd("validate", made.name)[0] == 0, made
+
+
+ENUMS = {"state": "trialstate", "direction": "direction", "value_type": "valuetype"}
+
+
+def test_a_storage_on_postgresql_is_read_with_its_enums(folder, schedd, postgres_url) -> None:
+    """The rows of the SQLite file, in tables whose columns are of the types that Optuna gives."""
+    import psycopg
+
+    other = "postgresql" + postgres_url.removeprefix("postgresql+psycopg")
+    with (
+        contextlib.closing(sqlite3.connect("theirs/optuna.db")) as here,
+        psycopg.connect(other) as there,
+    ):
+        there.execute("CREATE TYPE trialstate AS ENUM ('RUNNING', 'COMPLETE', 'PRUNED', 'FAIL')")
+        there.execute("CREATE TYPE direction AS ENUM ('MINIMIZE', 'MAXIMIZE')")
+        there.execute("CREATE TYPE valuetype AS ENUM ('FINITE', 'INF_POS', 'INF_NEG')")
+        tables = here.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            columns = [c[1:3] for c in here.execute(f"PRAGMA table_info({table})")]
+            kinds = (f'"{n}" {ENUMS.get(n, t).replace("DATETIME", "TEXT")}' for n, t in columns)
+            there.execute(f"DROP TABLE IF EXISTS {table}")
+            there.execute(f"CREATE TABLE {table} ({', '.join(kinds)})")
+            marks = ", ".join(["%s"] * len(columns))
+            for row in here.execute(f"SELECT * FROM {table}").fetchall():
+                there.execute(f"INSERT INTO {table} VALUES ({marks})", row)
+    for source, output in (("theirs/optuna.db", "a.yaml"), (postgres_url, "b.yaml")):
+        assert schedd("import", source, "--study", "My Net", "-o", output)[0] == 0
+    assert Path("a.history.csv").read_text() == Path("b.history.csv").read_text()
+    a, b = (Path(f"{n}.yaml").read_text().partition("schema:")[2] for n in "ab")
+    assert a.replace("a.history", "b.history") == b
+
+
+def test_numbers_that_need_a_tag_in_yaml_1_1_are_numbers(folder, schedd) -> None:
+    text = WANDB + "program: t.py\nparameters: {lr: {min: !!float 1e-5, max: !!float 1}}\n"
+    assert schedd("import", write("f", text))[0] == 0
+    assert "{name: lr, type: range, bounds: [1e-05, 1.0]}" in Path("experiment.yaml").read_text()

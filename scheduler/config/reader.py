@@ -25,6 +25,8 @@ KeyPath = tuple[str | int, ...]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_TEXT = re.compile(r"[\0\ud800-\udfff]")
+_SCALAR_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("float", "int", "bool", "str")}
+"""Tags that say what YAML 1.2 sees by itself, where YAML 1.1 does not: ``!!float 1e-5``."""
 _ADVICE = (
     ("cannot start any token", "put the value in quotes"),
     ("mapping values are not allowed", "a value that holds ': ' must be in quotes"),
@@ -158,7 +160,8 @@ class _Builder:
             )
         if event.anchor is not None:
             self._fail(event, f"anchors are not allowed; remove &{event.anchor}")
-        if event.tag is not None:
+        foreign = self.environment is None and event.tag in _SCALAR_TAGS
+        if event.tag is not None and not foreign:
             self._fail(event, f"tags are not allowed; remove {event.tag!r}")
 
     def _begin(self, event: Any) -> None:
@@ -198,7 +201,7 @@ class _Builder:
         self.result.keys[path] = _position(event)
 
     def _value(self, event: Any) -> Any:
-        plain = event.implicit[0]
+        plain = event.implicit[0] or (event.tag in _SCALAR_TAGS and not event.tag.endswith(":str"))
         text = self._substituted(event)
         self._check_text(text, event)
         if plain and (text == event.value or is_reference(event.value)):

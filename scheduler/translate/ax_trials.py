@@ -17,8 +17,9 @@ def status_of(trial: Mapping[str, Any]) -> str:
 
 def arms_of(trial: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     """Yield the arms of a trial or batch trial; those that were abandoned in it are left out."""
-    left = {each["arm_name"] for each in trial.get("abandoned_arms_metadata") or ()}
+    left = trial.get("abandoned_arms_metadata") or {}  # by the name of each arm
     runs = [trial.get("generator_run")]
+    runs += trial.get("generator_runs") or []  # of a batch trial; earlier with a weight each
     runs += [each["generator_run"] for each in trial.get("generator_run_structs") or ()]
     quo = trial.get("status_quo")
     arms = [arm for run in runs if run for arm in run["arms"]] + ([quo] if quo else [])

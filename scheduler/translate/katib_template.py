@@ -13,6 +13,7 @@ from scheduler.translate.space import Space
 CONTAINER = "trial"
 """The container of a template in which schedd's command runs."""
 _REFERENCE = re.compile(r"\$\{trialParameters\.([^}]*)\}")
+_METADATA = re.compile(r"\$\{trialSpec\.(?P<field>\w+)(?:\[(?P<key>[^]]*)\])?\}")
 _OURS = frozenset(
     {"backoffLimit", "completions", "parallelism", "ttlSecondsAfterFinished", "suspend"}
 ) | {"completionMode", "podFailurePolicy", "selector", "manualSelector", "backoffLimitPerIndex"}
@@ -68,14 +69,25 @@ def _arguments(given: Node, space: Space, losses: Losses) -> Arguments:
         name, reference = item["name"].text(), item["reference"].text()
         if reference in space:
             found[name] = f"{{params.{space.name(reference)}}}"
-        elif reference == "${trialSpec.Name}":
-            found[name] = "{experiment}-{trial_index}"
-        elif reference.startswith("${trialSpec."):
-            losses.add(reference, "it is left empty here", item.place)
-            found[name] = ""
+        elif told := _METADATA.fullmatch(reference):
+            found[name] = _of_job(told, item, given["trialSpec"], losses)
         else:
             raise item.wrong(f"the trial parameter {name} refers to {reference!r}, which is none")
     return found
+
+
+def _of_job(told: re.Match[str], item: Node, spec: Node, losses: Losses) -> str:
+    """Return what a reference to the trial's own Job stands for."""
+    field, key = told["field"], told["key"]
+    if field == "Name":
+        return "{experiment}-{trial_index}"
+    of = {"Kind": spec["kind"], "APIVersion": spec["apiVersion"]}
+    metadata = spec["metadata"]
+    of |= {"Labels": metadata["labels"][key], "Annotations": metadata["annotations"][key]}
+    value = of.get(field, spec[""])
+    if not value:
+        losses.add(told[0], "it is left empty here", item.place)
+    return literal(value.text(""))
 
 
 def _container(given: Node) -> Node:

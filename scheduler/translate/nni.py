@@ -22,7 +22,7 @@ _STRATEGIES: Mapping[str, dict[str, Any]] = {
     "gridsearch": {"nodes": [{"generator": "grid"}]},
 }
 _KNOWN = frozenset(
-    {"experimentName", "searchSpace", "searchSpaceFile", "searchSpacePath", "trialCommand"}
+    {"experimentName", "name", "searchSpace", "searchSpaceFile", "searchSpacePath", "trialCommand"}
     | {"trialCodeDirectory", "trialConcurrency", "maxExperimentDuration", "maxExecDuration"}
     | {"maxTrialNumber", "maxTrialNum", "maxTrialDuration", "tuner", "advisor", "trial"}
 )
@@ -51,7 +51,7 @@ def translate(config: Node, read: Read) -> Translation:
     if not space.parameters:
         raise config.wrong("the search space of this NNI experiment is empty")
     definition = {
-        "name": config["experimentName"].text("nni"),
+        "name": (config["experimentName"] or config["name"]).text("nni"),
         "parameters": space.parameters,
         "objective": {"metric": METRIC, "minimize": _minimize(config, losses)},
         "generation_strategy": _strategy(config, losses),

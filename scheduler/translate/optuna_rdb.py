@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Select, column, create_engine, func, select, table
+from sqlalchemy import Connection, Select, String, cast, column, create_engine, func, select, table
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -96,7 +96,8 @@ def _states(connection: Connection, study: int) -> Counter[str]:
 def _trials(connection: Connection, study: int) -> list[OptunaTrial]:
     """Return the COMPLETE trials, in the order of their numbers."""
     t, p, v = _TRIALS.c, _PARAMS.c, _VALUES.c
-    complete = select(t.trial_id, t.number).where(t.study_id == study, t.state == "COMPLETE")
+    of_study = select(t.trial_id, t.number).where(t.study_id == study)
+    complete = of_study.where(cast(t.state, String) == "COMPLETE")  # PostgreSQL has an enum
     found = {int(i): int(number) for i, number in connection.execute(complete)}
     parameters: dict[int, dict[str, tuple[float, str]]] = {i: {} for i in found}
     query = select(p.trial_id, p.param_name, p.param_value, p.distribution_json)

@@ -16,12 +16,15 @@ warnings.filterwarnings("ignore")
 
 
 def ax() -> None:
+    import pandas
     from ax.api.client import Client
     from ax.api.configs import (
         ChoiceParameterConfig,
         DerivedParameterConfig,
         RangeParameterConfig,
     )
+    from ax.core.arm import Arm
+    from ax.core.data import Data
 
     client = Client(random_seed=1)
     int_range = {"parameter_type": "int"}
@@ -85,6 +88,23 @@ def ax() -> None:
     client.complete_trial(
         client.attach_trial({"x": 0.5, "y": 0.5}), {"accuracy": 0.9, "latency": 3}
     )
+    batch = client._experiment.new_batch_trial()
+    batch.add_arms_and_weights([Arm({"x": 0.1, "y": 0.2}), Arm({"x": 0.3, "y": 0.4})], [1, 2])
+    batch.mark_running(no_runner_required=True)
+    rows = [
+        {
+            "trial_index": 1,
+            "arm_name": arm.name,
+            "metric_name": m,
+            "metric_signature": m,
+            "sem": 0.1,
+        }
+        | {"mean": arm.parameters["x"]}
+        for arm in batch.arms
+        for m in ("accuracy", "latency")
+    ]
+    client._experiment.attach_data(Data(df=pandas.DataFrame(rows)))
+    batch.mark_completed()
     client.save_to_json_file(str(HERE / "ax-front.json"))
     client.configure_optimization(objective="2 * accuracy - 0.5 * latency")
     client.save_to_json_file(str(HERE / "ax-sum.json"))
@@ -190,9 +210,9 @@ def smaller() -> None:
     for path in HERE.glob("ax*.json"):
         snapshot = json.loads(path.read_text())
         for trial in snapshot["experiment"]["trials"].values():
-            run = trial["generator_run"]
-            kept = {"__type", "arms", "weights", "generator_run_type", "generation_node_name"}
-            trial["generator_run"] = {key: run[key] for key in run if key in kept}
+            for run in trial.get("generator_runs") or [trial["generator_run"]]:
+                for key in run.keys() - {"__type", "arms", "weights", "generator_run_type"}:
+                    del run[key]
         strategy = snapshot["generation_strategy"]
         if strategy:
             snapshot["generation_strategy"] = {k: strategy[k] for k in ("__type", "name")}
