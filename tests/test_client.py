@@ -336,7 +336,8 @@ while True:
 """
 
 
-def test_processes_share_an_experiment_and_do_no_trial_twice(client, url):
+def test_processes_share_an_experiment_and_do_no_trial_twice(client, url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # beside a server, trials' folders are made where one is
     mine = client(storage=url)
     mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, total_trials=8)
     command = [sys.executable, "-P", "-c", WORKER, url]
