@@ -103,14 +103,14 @@ class KubernetesRunner(Runner):
         """Create one Job, or find it; return its uid. Raises RunnerError, Refusal, OSError."""
         self._must_be_possible(job)
         ref = JobRef(job.name, None, tuple(task.directory for task in job.tasks))
-        known = self._observer.known(ref)
-        if known is not None and known.job_id:
-            return known.job_id
+        records = records_of(ref)
+        outcome = records.read().outcome
+        if outcome is not None and outcome.job_id:
+            return outcome.job_id
         for task in job.tasks:
             os.makedirs(task.directory, exist_ok=True)
             for name, text in task.files.items():
                 write_aside(f"{task.directory}/{name}", text)
-        records = records_of(ref)
         records.note(token=records.token, context=self._api.current_context)
         wanted = manifest.manifest(job, self._options)
         try:
@@ -183,24 +183,7 @@ class KubernetesRunner(Runner):
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobReport]:
         """Look once at all Jobs and Pods of the namespace; bring output on the way."""
-        found: dict[str, JobReport] = {}
-        self._observer.courier.begin()
-        for ref in refs:
-            try:
-                report = self._observer.known(ref)
-            except OSError:  # the disk does not answer: nothing is known of this one
-                continue
-            if report is not None:
-                found[ref.name] = report
-        others = [ref for ref in refs if ref.name not in found]
-        if not others:
-            return found
-        try:
-            return found | self._observer.reports(others, self._look(self.poll_floor))
-        except Unavailable:
-            if found:
-                return found
-            raise
+        return self._observer.reports(refs, self._look(self.poll_floor))
 
     def _look(self, max_age: float) -> Snapshot:
         """Return a look at the namespace. Raises Unavailable."""
@@ -229,10 +212,12 @@ class KubernetesRunner(Runner):
         if job is None or not jobs.is_meant(job, ref, records.token) or states.is_over(job):
             return
         owned = pods_of(self._api, ref.name, objects.uid(job))
-        self._observer.courier.bring(ref, states.read(job, owned, 0.0))
+        view = states.read(job, owned, 0.0)
+        self._observer.courier.bring(ref, view, at_once=True)
         if records.read().end is None:
             message = "it was cancelled"
-            records.note(token=records.token, end=End(state=JobState.CANCELLED, message=message))
+            end = End(state=JobState.CANCELLED, message=message, node=view.node)
+            records.note(token=records.token, end=end)
         jobs.delete(self._api, job)
 
     def check(self) -> Sequence[tuple[bool, str]]:

@@ -105,9 +105,10 @@ def conclude(
 
 
 def retried(trial: Trial, now: float) -> Trial:
-    """Return a trial that a person sends back: a new attempt, with its budgets afresh."""
+    """Return a trial that a person sends back: a new attempt, budgets afresh, on any node."""
     times = {SENT_BACK: trial.retries.get(SENT_BACK, 0) + 1}
-    return _new_attempt(trial, times, Reason.USER, "sent back by a person", now)
+    again = _new_attempt(trial, times, Reason.USER, "sent back by a person", now)
+    return again.having(avoid=())
 
 
 def is_sent_back(trial: Trial) -> bool:

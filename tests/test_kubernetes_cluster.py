@@ -8,6 +8,7 @@ import pytest
 from services.kubernetes import schema
 from services.kubernetes.cluster import FakeCluster
 from services.kubernetes.containers import Script
+from services.kubernetes.errors import ApiError
 from services.kubernetes.faults import error
 from services.kubernetes.runner import batch, job, look, make, text
 
@@ -63,7 +64,8 @@ def test_how_a_container_ends(cluster, runner, tmp_path, code, why, expected):
     assert bool(report.message) is (code != 0)
     assert text(one) == "the last words\n"
     assert report.started_at <= report.ended_at
-    cluster.delete_job(one.name)
+    with pytest.raises(ApiError):
+        cluster.job(one.name)
     assert look(make(cluster), one, uid) == report
 
 
@@ -90,7 +92,7 @@ def test_what_the_infrastructure_ends_was_interrupted(cluster, runner, tmp_path,
         assert cluster.pods() == []
     report = look(make(cluster), one, uid)
     assert (report.state, report.reason) == (INTERRUPTED, reason)
-    assert report.node == (pod["spec"]["nodeName"] if reason == "NODE_FAIL" else None)
+    assert report.node == pod["spec"]["nodeName"]
     assert "the node was low on resource" in report.message
     assert text(one) == "half done\n"
 

@@ -10,10 +10,11 @@ import pytest
 from services.kubernetes import schema
 from services.kubernetes.cluster import FakeCluster
 from services.kubernetes.containers import Script
-from services.kubernetes.runner import batch, host_path, job, look, make, text
+from services.kubernetes.runner import batch, host_path, job, look, make, options, text
 
 from runners.base import JobState
-from runners.kube import api
+from runners.kube import api, courier
+from runners.kube.snapshot import Looks
 from runners.kubernetes import KubernetesRunner
 from runners.testing import deploy, ref_to, wait_for
 
@@ -115,6 +116,40 @@ def test_an_output_without_end_is_cut_and_its_last_lines_are_kept(cluster, tmp_p
     assert got.endswith('{"loss": 0.25}\n')
     assert got.startswith(f"{0:099d}\n")
     assert len(got) < 8192 + (1 << 20) + 200
+
+
+def test_pods_are_asked_for_output_while_they_have_some_and_so_many_at_once(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(courier, "AT_ONCE", 2)
+    now = [0.0]
+    runner = KubernetesRunner(
+        options(cluster), lambda: None, lambda: now[0], Looks(lambda: now[0])
+    )
+    names = ("one", "two", "three")
+    uids = deploy(runner, *(job(tmp_path, name=name) for name in names))
+    refs = [ref_to(job(tmp_path, name=name), uids[name]) for name in names]
+
+    def asked(seconds: float) -> list[str]:
+        now[0] += seconds
+        cluster.front.requests.clear()
+        assert {report.state for report in runner.poll(refs).values()} == {JobState.RUNNING}
+        logs = [r.name for r in cluster.front.requests if r.resource == "pods/log"]
+        return sorted(name.rsplit("-", 1)[0] for name in logs)
+
+    assert asked(2.0) == ["one", "two"]
+    assert asked(2.0) == ["three"]
+    assert asked(2.0) == []
+    cluster.say("two", "words")
+    assert asked(2.0) == ["one", "two"]
+    assert asked(2.0) == ["three", "two"]
+    assert [len(asked(2.0)) for _ in range(20)].count(0) > 10
+    for name in names:
+        cluster.end(name)
+    assert {report.state for report in runner.poll(refs).values()} == {JobState.RUNNING}
+    now[0] += 2.0
+    assert {report.state for report in runner.poll(refs).values()} == {JobState.SUCCEEDED}
+    runner.close()
 
 
 # -- what the command sees

@@ -8,7 +8,7 @@ import pytest
 
 from runners.base import JobRef, JobState
 from runners.kube import courier, observe
-from runners.kube.api import Answer, Refusal
+from runners.kube.api import Answer, NotThere, Refusal
 from runners.kube.options import KubernetesOptions
 from runners.kube.snapshot import Looks
 
@@ -35,8 +35,8 @@ class Server:
         return kind
 
     def request(self, method: str, path: str, *_: object) -> Answer:
-        assert method == "PATCH"
-        return Answer(b'{"kind": "Job", "metadata": {"uid": "u"}}', NOW)
+        assert method == "DELETE"
+        return Answer(b'{"kind": "Status"}', NOW)
 
     def get(self, path: str, **query: str) -> Answer:
         if path.endswith("/log"):
@@ -45,6 +45,8 @@ class Server:
             if isinstance(self.log, Exception):
                 raise self.log
             return Answer(self.log, NOW, kind="text/plain")
+        if path.startswith("jobs/j"):
+            raise NotThere(404, "NotFound", "there is no such Job")
         assert self.gate.wait(30)
         self.lists += path == "jobs/"
         kind = "JobList" if path == "jobs/" else "PodList"
@@ -135,4 +137,5 @@ def test_an_end_without_its_output_is_reported_after_a_while_and_says_so(bed) ->
     report = observer.reports([ref], late)[ref.name]
     assert report.state is JobState.INTERRUPTED
     assert "not all of its output is here: the node does not answer" in report.message
-    assert observer.known(ref) == report
+    gone = observe.Snapshot({}, {}, NOW)
+    assert observer.reports([ref], gone)[ref.name] == report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from services.kubernetes import schema
-from services.kubernetes.cluster import NAMESPACE, FakeCluster
+from services.kubernetes.cluster import FakeCluster
 from services.kubernetes.containers import Script
 from services.kubernetes.errors import ApiError
 from services.kubernetes.faults import PASSING, call, error, say
@@ -187,10 +187,10 @@ def test_no_secret_is_written_anywhere(cluster, runner, tmp_path):
     one = shell(tmp_path, "true")
     uid = deploy(runner, one)[one.name]
     look(runner, one, uid)
+    assert "canary" not in json.dumps(cluster.job(one.name))
     cluster.end(one.name)
     assert look(runner, one, uid).state is SUCCEEDED
     assert "canary" not in runner.render(one)
-    assert "canary" not in json.dumps(cluster.job(one.name))
     files = [path for path in (tmp_path / one.name).rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if b"canary" in path.read_bytes()]
@@ -268,7 +268,65 @@ def test_a_node_that_never_answers_does_not_hold_a_trial_for_ever(cluster, runne
     assert (states[-1].reason, states[-1].node) == ("NODE_FAIL", node)
 
 
-def test_the_server_deletes_only_what_is_safe_here(cluster, runner, tmp_path):
+def test_what_is_not_safe_here_is_not_deleted(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name)
+    cluster.fault(verb="get", resource="pods/log", before=error(500), times=3)
+    assert look(runner, one, uid) is None
+    assert cluster.job(one.name)["status"]["succeeded"] == 1
+    assert look(runner, one, uid).state is SUCCEEDED
+    with pytest.raises(ApiError):
+        cluster.job(one.name)
+    assert look(make(cluster), one, uid).state is SUCCEEDED
+
+
+@pytest.mark.parametrize("what", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_end_is_told_when_its_job_is_deleted(cluster, runner, tmp_path, what, when):
+    """Nobody asks about it afterwards, so that it would stay for ever."""
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name)
+    cluster.fault(verb="delete", **{when: what})
+    polled(runner, one, uid)
+    assert look(runner, one, uid).state is SUCCEEDED
+    with pytest.raises(ApiError):
+        cluster.job(one.name)
+
+
+def test_who_may_not_delete_hears_of_the_end_all_the_same(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name)
+    cluster.fault(verb="delete", before=error(403, "you may not"), times=99)
+    assert look(runner, one, uid).state is SUCCEEDED
+
+
+def test_a_failed_job_may_be_kept(cluster, tmp_path):
+    runner = make(cluster, keep_failed=True)
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name, 3)
+    assert look(runner, one, uid).state is JobState.FAILED
+    assert cluster.job(one.name)["status"]["failed"] == 1
+
+
+def test_a_task_cannot_end_its_trial_by_a_forged_record(cluster, tmp_path):
+    runner = make(cluster, template=host_path(tmp_path))
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    place = one.tasks[0].directory / ".schedd/kubernetes.json"
+    record = json.loads(place.read_text())
+    outcome = {"state": "SUCCEEDED", "job_id": uid, "exit_code": 0}
+    place.write_text(json.dumps(record | {"outcome": outcome}))
+    assert look(runner, one, uid).state is RUNNING
+    cluster.end(one.name)
+    assert look(runner, one, uid).state is SUCCEEDED
+
+
+def test_the_server_deletes_an_ended_job_later_where_that_is_wanted(cluster, tmp_path):
+    runner = make(cluster, ttl_after_finished=3600)
     one = job(tmp_path)
     uid = deploy(runner, one)[one.name]
     cluster.end(one.name)
@@ -292,4 +350,3 @@ def test_a_shared_disk_needs_no_copy_of_what_the_task_wrote(cluster, tmp_path):
     cluster.end(one.name)
     assert look(runner, one, uid).state is SUCCEEDED
     assert text(one) == '{"loss": 1}\n'
-    assert cluster.job(one.name)["metadata"]["namespace"] == NAMESPACE

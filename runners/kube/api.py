@@ -176,7 +176,7 @@ class Api:
 
         to = self._connected
         headers = {"Accept": "application/json, */*", "Content-Type": content}
-        headers |= to.credentials()
+        headers |= self._login.credentials(to)
         try:
             answer = to.pool.request(
                 method,

@@ -118,18 +118,21 @@ def delete(api: Api, job: Manifest, *, wait: bool = True) -> bool:
     raise Unavailable(f"job {name} changes too fast to be deleted")
 
 
-def expire(api: Api, name: str, uid: str, seconds: int) -> None:
-    """Let the server delete a Job that is over, some time from now."""
-    patch = [
-        {"op": "test", "path": "/metadata/uid", "value": uid},
-        {"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": seconds},
-    ]
+def dispose(api: Api, name: str, uid: str, seconds: int) -> None:
+    """Delete a Job that is over: now, or let the server do it some time from now."""
     try:
-        api.request("PATCH", api.jobs(name), None, patch, _PATCH).json("Job")
+        if seconds:
+            ttl = {"op": "add", "path": "/spec/ttlSecondsAfterFinished", "value": seconds}
+            patch = [{"op": "test", "path": "/metadata/uid", "value": uid}, ttl]
+            api.request("PATCH", api.jobs(name), None, patch, _PATCH).json("Job")
+        else:
+            options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+            api.request("DELETE", api.jobs(name), None, options).json("Status", "Job")
     except NotThere:
         return
     except Refusal as refusal:
-        if refusal.status != 422:  # another Job has that name now
+        another = refusal.status == 409 and "UID in precondition" in str(refusal)
+        if not another and refusal.status != 422:  # another Job has that name now
             raise
 
 

@@ -4,15 +4,24 @@ It is imported here alone, and only when a server is to be asked.
 """
 
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import Empty, Queue
+from typing import Any, TypeVar, cast
 
 from runners.base import Unavailable
 
+T = TypeVar("T")
 INSTALL = 'install the client of Kubernetes: pip install "schedd[kubernetes]"'
 _KUBECONFIG = "~/.kube/config"
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+LOGIN_TIME = 30.0
+"""Seconds for the programs that a kubeconfig names to get credentials."""
+_SLOW = (
+    "the program that gets the credentials of Kubernetes, named by its kubeconfig, does not end"
+)
 _BROKEN_CLIENT = "36.0.0"
 """This release of the client sends no credentials."""
 
@@ -37,13 +46,43 @@ class Connection:
     def credentials(self) -> dict[str, str]:
         """Return the headers that say who asks, renewed where they have expired.
 
-        Raises Unavailable where they cannot be had.
+        Raises what the programs of the kubeconfig, which run here, lead to.
         """
-        try:
-            found = self.settings.auth_settings().values()
-        except Exception as error:  # programs of the kubeconfig run here
-            raise _unusable(error) from None
+        found = self.settings.auth_settings().values()
         return {each["key"]: each["value"] for each in found if each["value"]}
+
+
+class Patience:
+    """Calls what may never return, for so long; programs that log in have no limit of their own.
+
+    What did not return goes on in a thread of its own, and nothing else is called meanwhile.
+    """
+
+    def __init__(self, seconds: float = LOGIN_TIME) -> None:
+        self._seconds = seconds
+        self._thread: threading.Thread | None = None
+
+    def call(self, what: Callable[[], T]) -> T:
+        """Return what ``what`` returns. Raises Unavailable where it raises, or takes too long."""
+        if self._thread is not None and self._thread.is_alive():
+            raise Unavailable(_SLOW)
+        outcome: Queue[tuple[T | None, Exception | None]] = Queue()
+
+        def work() -> None:
+            try:
+                outcome.put((what(), None))
+            except Exception as error:  # programs of the kubeconfig run here
+                outcome.put((None, error))
+
+        self._thread = threading.Thread(target=work, daemon=True, name="login")
+        self._thread.start()
+        try:
+            found, error = outcome.get(timeout=self._seconds)
+        except Empty:
+            raise Unavailable(_SLOW) from None
+        if error is not None:
+            raise _unusable(error) from None
+        return cast(T, found)
 
 
 class Login:
@@ -55,22 +94,29 @@ class Login:
         self._context = context
         self._namespace = namespace
         self._current: str | None = None
+        self._patience = Patience()
 
     def connect(self) -> Connection:
         """Read the configuration. Raises Unavailable with what to do where there is none."""
         client, config = _library()
+        return self._patience.call(lambda: self._connect(client, config))
+
+    def credentials(self, connection: Connection) -> dict[str, str]:
+        """Return the headers that say who asks. Raises Unavailable where they cannot be had."""
+        if getattr(connection.settings, "refresh_api_key_hook", None) is None:
+            return connection.credentials()
+        return self._patience.call(connection.credentials)
+
+    def _connect(self, client: Any, config: Any) -> Connection:
         settings = client.Configuration()
         settings.retries = False
-        try:
-            if self._is_in_cluster():
-                config.load_incluster_config(client_configuration=settings)
-                own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
-            else:
-                own = self._choose_context(config)
-                config.load_kube_config(self._file(), self._context, settings)
-            pool = client.ApiClient(settings).rest_client.pool_manager
-        except Exception as error:  # programs of the kubeconfig run here
-            raise _unusable(error) from None
+        if self._is_in_cluster():
+            config.load_incluster_config(client_configuration=settings)
+            own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
+        else:
+            own = self._choose_context(config)
+            config.load_kube_config(self._file(), self._context, settings)
+        pool = client.ApiClient(settings).rest_client.pool_manager
         return Connection(settings, pool, self._namespace or own, self._current)
 
     def _is_in_cluster(self) -> bool:

@@ -1,7 +1,7 @@
 """From a look at the server to reports: what is brought, noted and deleted on the way."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from runners.base import JobRef, JobReport, JobState, Unavailable
@@ -9,15 +9,15 @@ from runners.kube import jobs, manifest, objects, states
 from runners.kube.api import Api, Refusal
 from runners.kube.courier import GONE, Courier
 from runners.kube.options import KubernetesOptions
+from runners.kube.output import persist
 from runners.kube.record import End, Record, Records
 from runners.kube.snapshot import Snapshot, pods_of
 from runners.kube.states import View
 from runners.kube.template import Manifest
 
-MOST_REMEMBERED = 10_000
-"""Ended Jobs of which it is remembered that the server was told; the others are told again."""
 OUTPUT_PATIENCE = 300.0
-"""Seconds for which the end of a job is not reported because its output cannot be had."""
+"""Seconds for which the end of a job is not reported because its output cannot be had, or its Job
+cannot be deleted."""
 
 
 class Observer:
@@ -32,8 +32,9 @@ class Observer:
         self._api = api
         self._options = options
         self.courier = Courier(api, options, clock)
-        self._turn = 0
-        self._expired: set[str] = set()
+        self._looked: dict[str, int] = {}
+        """When each job was looked at last: in which call of :meth:`reports`, and as which."""
+        self._count = 0
 
     def reports(self, refs: Sequence[JobRef], snapshot: Snapshot) -> dict[str, JobReport]:
         """Return what is known of each; nothing of those of which nothing is known now.
@@ -42,10 +43,9 @@ class Observer:
         """
         self.courier.begin()
         problem: Exception | None = None
-        self._turn = (self._turn + 1) % max(len(refs), 1)
         without_pods: list[tuple[JobRef, View]] = []
         found: dict[str, JobReport] = {}
-        for ref in (*refs[self._turn :], *refs[: self._turn]):
+        for ref in self._in_turn(refs):
             try:
                 report = self._report(ref, snapshot, without_pods)
             except (Unavailable, Refusal, OSError) as error:  # of this one nothing is known now
@@ -60,12 +60,15 @@ class Observer:
             raise Unavailable(str(problem))
         return found | self._explained(without_pods)
 
-    def known(self, ref: JobRef) -> JobReport | None:
-        """Return the final report of a job that is here already. Raises OSError."""
-        report = records_of(ref).read().outcome
-        if report is not None and report.job_id:
-            self._expire(ref.name, report)
-        return report
+    def _in_turn(self, refs: Sequence[JobRef]) -> Iterator[JobRef]:
+        """Yield jobs whose output was brought longest ago first: there may not be time for all."""
+        self._looked = {ref.name: self._looked.get(ref.name, 0) for ref in refs}
+        for ref in sorted(refs, key=lambda ref: self._looked[ref.name]):
+            could = self.courier.can_bring
+            yield ref
+            if could:
+                self._count += 1
+                self._looked[ref.name] = self._count
 
     def _report(
         self, ref: JobRef, snapshot: Snapshot, without_pods: list[tuple[JobRef, View]]
@@ -78,7 +81,9 @@ class Observer:
             return _lost(ref, "another Job has its name now")
         view = states.read(job, owned, snapshot.now)
         if view.report.state.is_final:
-            return self._ended(ref, job, view, snapshot.now)
+            report = records.read().outcome or self._ended(ref, job, view, snapshot.now)
+            done = report is not None and self._is_disposed_of(ref, report, snapshot.now)
+            return report if done else None
         self.courier.bring(ref, view)
         if states.waits_without_pods(view, job):
             without_pods.append((ref, view))
@@ -100,6 +105,8 @@ class Observer:
     def _gone(self, ref: JobRef, records: Records, now: float) -> JobReport:
         """Report on a job of which the server states that it is not there."""
         record = records.read()
+        if record.outcome is not None:
+            return record.outcome
         here = self._api.current_context
         if record.context and here and record.context != here:
             raise Unavailable(
@@ -111,7 +118,7 @@ class Observer:
             return JobReport(JobState.RUNNING, ref.job_id, message=message)
         if record.end is None:
             return _lost(ref, "there is no such Job; somebody must have deleted it")
-        report = _ended_by_us(record.end, ref.job_id)
+        report = _ended_by_us(record, record.end, ref.job_id)
         records.note(outcome=report)
         return report
 
@@ -120,6 +127,8 @@ class Observer:
         record = records.read()
         if view.disruption and record.disruption is None:
             records.note(disruption=view.disruption)
+        if view.node and record.node != view.node:
+            records.note(node=view.node)
         end = record.end or self._verdict(records, record, view, now)
         if end is None:
             return view.report
@@ -149,7 +158,9 @@ class Observer:
             return None
         if now - since < self._options.start_grace:
             return None
-        return End(state=JobState.FAILED, reason="CANNOT_START", message=view.stuck)
+        return End(
+            state=JobState.FAILED, reason="CANNOT_START", message=view.stuck, node=view.node
+        )
 
     def _ended(self, ref: JobRef, job: Manifest, view: View, now: float) -> JobReport | None:
         """Report on a job that is over, once its output is here and that is noted."""
@@ -166,26 +177,31 @@ class Observer:
         if seen and view.pods_missing and report.state is JobState.INTERRUPTED:
             report = replace(report, reason=seen.reason, message=seen.message, node=seen.node)
         if end and job["metadata"].get("deletionTimestamp") and not _succeeded(report):
-            report = _ended_by_us(end, report.job_id)
+            report = _ended_by_us(record, end, report.job_id)
         if problem or view.pods_missing:
             report = _without_output(report, problem or GONE, has_results=has_results)
+        report = replace(report, node=report.node or record.node)
         records.note(outcome=report)
-        self._expire(ref.name, report)
         return report
 
-    def _expire(self, name: str, report: JobReport) -> None:
-        """Let the server delete an ended Job; tried once more at each look until it is told."""
-        uid = report.job_id
+    def _is_disposed_of(self, ref: JobRef, report: JobReport, now: float) -> bool:
+        """Rid the server of an ended Job; return whether there is nothing more to do about it.
+
+        Its end is reported afterwards, since a job is not asked about again then.
+        """
         kept = self._options.keep_failed and report.state is JobState.FAILED
-        if uid is None or uid in self._expired or kept or not self.courier.has_time:
-            return
+        if report.job_id is None or kept:
+            return True
+        if not self.courier.has_time:
+            return False
+        persist(ref.directories)
         try:
-            jobs.expire(self._api, name, uid, int(self._options.ttl_after_finished))
-        except (Refusal, Unavailable):
-            return
-        if len(self._expired) >= MOST_REMEMBERED:
-            self._expired.clear()
-        self._expired.add(uid)
+            jobs.dispose(self._api, ref.name, report.job_id, int(self._options.ttl_after_finished))
+        except Unavailable:
+            return not _may_come(records_of(ref), now)
+        except Refusal as refusal:
+            return not (refusal.is_passing and _may_come(records_of(ref), now))
+        return True
 
     def _explained(self, without_pods: Sequence[tuple[JobRef, View]]) -> dict[str, JobReport]:
         """Return the reports on started jobs without Pods, with the reason for that."""
@@ -200,7 +216,7 @@ class Observer:
 
 
 def _may_come(records: Records, now: float) -> bool:
-    """Whether output that cannot be had now is to be waited for."""
+    """Whether what cannot be had now is to be waited for."""
     since = records.read().silent_since
     if since is None or since > now:
         records.note(silent_since=now)
@@ -239,5 +255,6 @@ def _lost(ref: JobRef, message: str) -> JobReport:
     return JobReport(JobState.LOST, ref.job_id, "LOST", message, may_have_run=known)
 
 
-def _ended_by_us(end: End, job_id: str | None) -> JobReport:
-    return JobReport(end.state, job_id, end.reason, end.message, node=end.node)
+def _ended_by_us(record: Record, end: End, job_id: str | None) -> JobReport:
+    node = end.node or record.node
+    return JobReport(end.state, job_id, end.reason, end.message, node=node)

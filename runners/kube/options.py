@@ -71,8 +71,9 @@ class KubernetesOptions(RunnerOptions):
     """A Job or Pod, or a file that holds one; it is merged under what schedd sets."""
     start_grace: Duration = 120.0
     """How long a container that cannot start (no such image, say) is given to start after all."""
-    ttl_after_finished: Duration = 3600.0
-    """How long an ended Job stays, once its outcome and output are here."""
+    ttl_after_finished: Duration = 0.0
+    """How long an ended Job stays, once its outcome and output are here; until then it counts in
+    quotas."""
     keep_failed: bool = False
     """Leave failed Jobs where they are, for ``kubectl describe``."""
     output_limit: Size = Field(default=256 << 20, ge=4096)

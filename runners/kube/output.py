@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +30,7 @@ TAIL_LINES = 1000
 TAIL_BYTES = 1 << 20
 """What is brought of the end of an output that is too long."""
 _FILE = "output.json"
+_OURS = (STDOUT, METRICS, results.RESULT)
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A task on a shared disk may make anything of its files: a link elsewhere, a pipe."""
 
@@ -46,15 +47,16 @@ class Output:
         self._limit = limit
         self._shared = shared
 
-    def follow(self, pod: str, ask: Ask, *, ended: bool) -> None:
+    def follow(self, pod: str, ask: Ask, *, ended: bool) -> bool:
         """Bring what is new of the Pod with this uid; all there is where it has ended.
 
-        Raises OSError, and what ``ask`` raises: then what came before is here.
+        Returns whether anything was new. Raises OSError, and what ``ask`` raises: then what came
+        before is here.
         """
         os.makedirs(self._directory, exist_ok=True)
-        progress = self._resume(pod)
+        before = progress = self._resume(pod)
         if progress.complete:
-            return
+            return False
         parts, more = 0, True
         while more and progress.size < self._limit and (ended or parts < PARTS):
             parts += 1
@@ -67,6 +69,7 @@ class Output:
             if more:
                 self._finish_long(ask)
             self._write(progress.model_copy(update={"complete": True}))
+        return progress != before
 
     def is_complete(self, pod: str) -> bool:
         """Whether all that the Pod with this uid wrote is here."""
@@ -177,6 +180,20 @@ class Output:
     def _write(self, progress: Progress) -> None:
         os.makedirs(self._directory / PLACE, 0o700, exist_ok=True)
         write_aside(f"{self._directory}/{PLACE}/{_FILE}", progress.model_dump_json())
+
+
+def persist(directories: Sequence[Path]) -> None:
+    """Make what was written of ended tasks outlive a power failure. Raises OSError."""
+    for directory in directories:
+        for name in (*_OURS, f"{PLACE}/{_FILE}", f"{PLACE}/kubernetes.json", ".", PLACE):
+            try:
+                fd = os.open(directory / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 def _is_plain(at: os.stat_result) -> bool:

@@ -141,8 +141,19 @@ def _unscheduled(pod: Manifest) -> str:
             text = objects.sentence(each.get("message")) or str(
                 each.get("reason") or "no reason is told"
             )
-            return f"no node takes its Pod: {text}"
+            avoided = _avoided(pod)
+            why = f" (it avoids {', '.join(avoided)}, which failed before)" if avoided else ""
+            return f"no node takes its Pod: {text}{why}"
     return "" if node_of(pod) else "it waits for a node"
+
+
+def _avoided(pod: Manifest) -> list[str]:
+    """Return the nodes that a Pod must not run on."""
+    affinity = ((pod.get("spec") or {}).get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    terms = required.get("nodeSelectorTerms") or [{}]
+    fields = (terms[0].get("matchFields") or []) if len(terms) == 1 else []
+    return [str(name) for each in fields for name in each.get("values") or []]
 
 
 def _ended_pod(pod: Manifest) -> JobReport:
@@ -152,7 +163,8 @@ def _ended_pod(pod: Manifest) -> JobReport:
     start = objects.seconds(ended.get("startedAt") or status.get("startTime"))
     good = JobReport(JobState.SUCCEEDED, exit_code=0)
     report = good if status.get("phase") == "Succeeded" else _failed_pod(pod, status, ended)
-    return replace(report, started_at=start, ended_at=objects.seconds(ended.get("finishedAt")))
+    end = objects.seconds(ended.get("finishedAt"))
+    return replace(report, started_at=start, ended_at=end, node=node_of(pod) or None)
 
 
 def _failed_pod(pod: Manifest, status: Manifest, ended: Manifest) -> JobReport:

@@ -38,11 +38,14 @@ class Record(BaseModel):
     """The server's time at which its containers were first seen unable to start."""
     silent_since: float | None = None
     """The server's time at which it first could not give the output of the ended job."""
+    node: str | None = None
+    """Where it was seen last: its Pods may be gone when it is over."""
     disruption: JobReport | None = None
     """Why the infrastructure ends a Pod of it: the Pod is gone soon, and the Job knows less."""
     end: End | None = None
     outcome: JobReport | None = None
-    """Its final report, when its output lies in its folders."""
+    """Its final report, when its output lies in its folders. Counts only once the server says that
+    the Job is over or gone: a task on a shared disk could have written it."""
 
 
 class Records:

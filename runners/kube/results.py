@@ -67,5 +67,8 @@ def _files(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
 
 def _write(path: Path, content: bytes) -> None:
     temp = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temp.write_bytes(content)
+    with temp.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
     os.replace(temp, path)

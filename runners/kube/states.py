@@ -33,6 +33,11 @@ class View:
     """Why the infrastructure ends a Pod, while there is one that says so."""
 
     @property
+    def node(self) -> str | None:
+        """The node of the first task that has one."""
+        return next((name for t in self.tasks if (name := node_of(t.pod))), None)
+
+    @property
     def pods_missing(self) -> bool:
         """Whether a task has no Pod that could be asked for its output."""
         return any(task.pod is None for task in self.tasks)
@@ -80,7 +85,10 @@ def _report(job: Manifest, tasks: Sequence[TaskView]) -> JobReport:
     if is_over(job):
         if not all(task.has_ended for task in tasks):
             return replace(running, message="its last Pods are ending")
-        return replace(_ended(job, tasks), started_at=start, ended_at=end)
+        ended = _ended(job, tasks)
+        names = (node_of(task.pod) for task in tasks)
+        node = ended.node or next(filter(None, names), None)
+        return replace(ended, started_at=start, ended_at=end, node=node)
     suspended = bool(job["spec"].get("suspend"))
     begun = any(task.report.state is not JobState.QUEUED for task in tasks)
     if begun and not (suspended and all(task.has_ended for task in tasks)):

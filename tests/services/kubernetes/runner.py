@@ -24,9 +24,9 @@ def options(cluster: FakeCluster, **given: Any) -> KubernetesOptions:
 
 
 def make(cluster: FakeCluster, **given: Any) -> KubernetesRunner:
-    """Return a new runner that polls as often as it is asked to."""
+    """Return a new runner that polls, and brings output, as often as it is asked to."""
     runner = KubernetesRunner(options(cluster, **given), lambda: None)
-    runner.poll_floor = 0.0
+    runner.poll_floor = runner._observer.courier.longest_rest = 0.0
     return runner
 
 
