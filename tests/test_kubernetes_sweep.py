@@ -42,8 +42,10 @@ SAMPLE = [
     Point("patch", "jobs", 1, "before"),
     Point("patch", "jobs", 2, "after"),
     Point("get", "pods/log", 1, "after"),
+    Point("delete", "jobs", 1, "after"),
 ]
-"""Between Job and id, id and start, start and its answer, output and outcome."""
+"""Between Job and id, id and start, start and its answer, output and outcome, outcome and its
+being told."""
 
 
 def points(folder: Path) -> list[Point]:

@@ -37,7 +37,8 @@ class Refusal(Exception):
     def is_passing(self) -> bool:
         """Whether the same request may be granted later."""
         text = str(self).lower()
-        quota = self.status == 403 and "exceeded quota" in text
+        told = ("exceeded quota", "status unknown for quota")  # a new one is not counted yet
+        quota = self.status == 403 and any(words in text for words in told)
         races = self.status == 409 and self.reason != "AlreadyExists"
         passing = self.status in _TRANSIENT or self.status == 401
         return passing or quota or races or not self.is_kubernetes

@@ -135,6 +135,7 @@ PASSING = {
     "a list": say("[]", 201),
     "null": say("null", 201),
     "conflict": error(409, "the object has been modified", "Conflict"),
+    "new quota": error(403, 'jobs.batch "x" is forbidden: status unknown for quota: q'),
     "quota": error(403, 'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs=1'),
 }
 """Answers, and silences, after which nothing is known: what was asked may be done or not."""
