@@ -17,7 +17,7 @@ from runners.kube import api, jobs, manifest, observe, snapshot
 from runners.kubernetes import KubernetesRunner
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
-HISTORIES = int(os.environ.get("SCHEDD_SIM_CLUSTERS", "6"))
+HISTORIES = int(os.environ.get("SCHEDD_SIM_CLUSTERS", "4"))
 SEEDS = list(map(int, os.environ.get("SCHEDD_SIM_SEED", "").split())) or range(HISTORIES)
 CHUNK = 50
 BOUND = 100
