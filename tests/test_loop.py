@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 from places import url
 from simulation.bench import Bench, definition
+from sqlalchemy import event
 
 from metrics.base import Fetcher, FetcherOptions, Point
 from runners.base import JobState, Rejected
 from runners.testing import FakeRunner
 from scheduler.loop import Loop
 from scheduler.measure import measure
-from scheduler.model.experiment import Criterion, ExperimentStatus
+from scheduler.model.experiment import Changes, Criterion, ExperimentStatus
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.errors import StorageBusy
 from scheduler.storage.journal import ExperimentJournal
+from scheduler.storage.write import write
 
 __all__ = ["url"]
 
@@ -423,3 +425,26 @@ def test_the_runner_is_told_of_each_job_id_once_it_is_on_disk(bench):
     done.loop = done.start()
     done.tick()
     assert sorted(runner.told[2:]) == ["t0-a1", "t1-a1"]
+
+
+def test_a_tick_asks_no_more_of_the_database_when_many_trials_have_ended(bench):
+    bench = bench()
+    bench.backend.seconds = lambda _: 1e9
+    for _ in range(3):
+        bench.tick()
+    asked = []
+
+    def noted(_connection, _cursor, statement, parameters, *_):
+        asked.append((statement, parameters))
+
+    event.listen(bench.store.database.engine, "before_cursor_execute", noted)
+    bench.tick(0.1)
+    few, asked[:] = list(asked), []
+    done = {"status": TrialStatus.COMPLETED, "started_at": 1.0, "completed_at": 2.0}
+    old = tuple(Trial(i, (Arm(f"{i}_0", {"x": 0.5}),), **done) for i in range(100, 1100))
+    with bench.store.writing() as connection:
+        write(connection, bench.experiment.id, Changes(trials=old), 100)
+    asked.clear()
+    bench.tick(0.1)
+    assert asked == few
+    assert len(few) <= 2

@@ -81,7 +81,7 @@ def test_jobs_are_cancelled_where_that_is_wished(tmp_path, monkeypatch, schedd):
     driven.release()
     store.close()
     status, _, err = schedd("delete", "small", "--yes")
-    assert (status, "has 1 pending trials; --force" in err) == (2, True)
+    assert (status, "has 1 pending trial; --force" in err) == (2, True)
     assert schedd("delete", "small", "--yes", "--force")[0] == 0
     assert not (tmp_path / "small.trials").exists()
 

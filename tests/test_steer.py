@@ -1,5 +1,7 @@
 """The verbs that change a living experiment, over a store, with and without a driver."""
 
+import shutil
+
 import pytest
 from cli_bench import FILE, finished, json_of, schedd, written
 from places import url
@@ -102,3 +104,10 @@ def test_a_mistake_gets_one_sentence(arguments, sentence, small, schedd):
     assert (status, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
+
+
+def test_a_budget_below_what_is_proposed_says_so(finished, tmp_path, monkeypatch, schedd):
+    monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
+    status, out, _ = schedd("set", "trials.total_trials=3")
+    assert status == 0
+    assert "6 trials are proposed already: they are carried out all the same\n" in out

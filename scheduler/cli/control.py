@@ -97,4 +97,5 @@ def say_when(store: Store, experiment: Experiment, wanted: Ask) -> None:
         click.echo(f"{what}: takes effect at the next tick of {driver}")
         return
     words = common.storage_words(store)
-    click.echo(f"{what}: nobody drives it; takes effect with: schedd resume {name}{words}")
+    resume = f"schedd resume {name}{words} (a daemon needs no word)"
+    click.echo(f"{what}: nobody drives it; takes effect with: {resume}")

@@ -12,6 +12,7 @@ from scheduler.cli import common, under_systemd
 from scheduler.cli.errors import ENDED_BY_FAILURES, report
 from scheduler.cli.progress import Progress, progress
 from scheduler.cli.summary import summary
+from scheduler.cli.text import pending
 from scheduler.daemon import (
     INTERRUPTED,
     Driven,
@@ -133,7 +134,7 @@ def _drive(store: Store, experiment: Experiment, driven: Driven[News]) -> NoRetu
             drive(driven, watch)
     except Interrupted:
         running = driven.loop.state.pending
-        left = f"{running} pending trials are left alone; " if running else ""
+        left = f"left alone: {pending(running)}; " if running else ""
         command = f"schedd resume {name}{common.storage_words(store)}"
         click.echo(f"Interrupted. {left}go on with: {command}", err=True)
         sys.exit(INTERRUPTED)

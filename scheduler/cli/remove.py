@@ -10,6 +10,7 @@ from runners.base import Runner, RunnerError
 from scheduler import registry
 from scheduler.cli import common
 from scheduler.cli.refused import Refused
+from scheduler.cli.text import pending as count_pending
 from scheduler.jobs import ref_of
 from scheduler.model.trial import FINAL, Trial
 from scheduler.rubbish import logs_of, remove_folders, remove_logs, trial_folders
@@ -40,7 +41,7 @@ def delete(name: str, yes: bool, force: bool, keep_folders: bool, storage: str |
     try:
         pending = [t for t in store.peek(experiment).active.values() if t.status.is_pending]
         if pending and not force:
-            raise Refused(f"{name} has {len(pending)} pending trials; --force cancels their jobs")
+            raise Refused(f"{name} has {count_pending(len(pending))}; --force cancels their jobs")
         shared = keep_folders or _is_shared(store, experiment)
         folders = [] if shared else trial_folders(root)
         if not yes:

@@ -81,6 +81,9 @@ def set_(values: tuple[str, ...], name: str | None, storage: str | None) -> None
         click.echo("nothing differs")
         return
     _print(found)
+    created = store.peek(experiment).tally.created
+    if created > after.trials.total_trials:
+        click.echo(f"{created} trials are proposed already: they are carried out all the same")
     _set(store, experiment, wanted, after)
 
 

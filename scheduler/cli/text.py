@@ -35,6 +35,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         widths = _widened(widths, first)
 
 
+def pending(count: int) -> str:
+    """Return how many trials are pending."""
+    return "1 pending trial" if count == 1 else f"{count} pending trials"
+
+
 def one_line(text: str) -> str:
     """Return text that came from elsewhere without line ends or control characters."""
     return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

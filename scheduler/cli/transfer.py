@@ -11,7 +11,7 @@ from typing import IO
 
 import click
 
-from scheduler.cli import common, views
+from scheduler.cli import common, text, views
 from scheduler.cli.refused import Refused
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.storage import read
@@ -66,7 +66,7 @@ def stored(file: Path, storage: str | None) -> None:
     experiment = store.find(name)
     assert experiment is not None
     pending = store.peek(experiment).pending
-    adopted = f"; its {pending} pending trials are adopted when it is driven" if pending else ""
+    adopted = f"; {text.pending(pending)} to adopt when it is driven" if pending else ""
     click.echo(f"{name} is stored in {store.url}{adopted}")
 
 
@@ -94,10 +94,10 @@ class _Seen:
         self.number = 0
 
     def __iter__(self) -> Iterator[dict[str, object]]:
-        while text := self._file.readline(LONGEST):
+        while written := self._file.readline(LONGEST):
             self.number += 1
             try:
-                line = json.loads(text, parse_constant=_no_number)
+                line = json.loads(written, parse_constant=_no_number)
             except (ValueError, RecursionError):
                 raise NotAnExport("it is no JSON object") from None
             if not isinstance(line, dict):
