@@ -28,6 +28,7 @@ from scheduler import (
     TrialStatus,
     UserInputError,
 )
+from scheduler.generation.inline import InlineGenerator
 
 SPACE = SearchSpace([RangeParameter("x", lower=-5.0, upper=10.0)])
 SOBOL = GenerationStrategy(steps=[GenerationStep(Models.SOBOL)])
@@ -91,9 +92,13 @@ def experiment(tmp_path):
         each.close()
 
 
-def scheduler(experiment, **options) -> Scheduler:
+def scheduler(experiment, own_process=False, **options) -> Scheduler:
+    """Return one that makes arms in this process, which is quick, unless told otherwise."""
     options = {"max_pending_trials": 2, "init_seconds_between_polls": 0.05} | options
-    return Scheduler(experiment, SOBOL, SchedulerOptions(**options))
+    made = Scheduler(experiment, SOBOL, SchedulerOptions(**options))
+    if not own_process:
+        made._generator._worker = InlineGenerator()
+    return made
 
 
 def statuses(experiment):
@@ -104,7 +109,7 @@ def test_trials_are_run_and_learned_from_and_more_of_them_later(experiment):
     queue = Queue()
     mine = experiment(queue)
     mine.new_trial().add_arm(Arm({"x": 1.0}))
-    driver, turns = scheduler(mine, total_trials=4), []
+    driver, turns = scheduler(mine, own_process=True, total_trials=4), []
     driver.run_n_trials(3, idle_callback=turns.append)
     assert statuses(mine) == ["COMPLETED"] * 3
     assert (queue.started, queue.most, turns[0]) == ([0, 1, 2], 2, driver)
