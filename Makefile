@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench sweep sim test-kubernetes test-postgresql test-slurm test-systemd fix clean
+.PHONY: help run test check bench sweep sim test-kubernetes test-postgresql test-slurm test-systemd test-http fix clean
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -52,6 +52,13 @@ test-systemd: $(VENV)/.test ## kill, hang and stop the service under a real syst
 
 test-postgresql: $(VENV)/.test ## the rest of the command line's tests, on PostgreSQL
 	pytest -m postgresql -rs
+
+$(VENV)/http/bin/st:
+	$(PYTHON) -m venv $(VENV)/http
+	$(VENV)/http/bin/python -m pip install --quiet 'schemathesis==4.32.5'
+
+test-http: $(VENV)/.test $(VENV)/http/bin/st ## hold the API against its description, with schemathesis
+	SCHEDD_SCHEMATHESIS=$(VENV)/http/bin/st pytest -m schemathesis
 
 test-kubernetes: $(VENV)/.test ## test against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster's configuration"; exit 2; }

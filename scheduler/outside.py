@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metrics.base import Point, reduce_points
@@ -24,6 +24,7 @@ from scheduler.model.experiment import Ask, ExperimentState, ExperimentStatus
 from scheduler.model.observation import Observation
 from scheduler.model.trial import Trial, TrialStatus
 from scheduler.storage import read
+from scheduler.storage.commands import REQUEST, Asked
 from scheduler.storage.errors import Held, LeaseLost, StorageBusy
 from scheduler.storage.store import Experiment, Store
 
@@ -49,6 +50,8 @@ class Outside:
     store: Store
     experiment: Experiment
     generator: InlineGenerator = field(default_factory=InlineGenerator)
+    request: str | None = None
+    """The name of what is asked, for who may have to ask again; nothing is done twice by it."""
 
     def take(self, wait: float, index: int | None = None) -> int | None:
         """Return the trial that is the caller's now, RUNNING; ``None`` where none is to be had.
@@ -65,7 +68,7 @@ class Outside:
                     self._note(loop, found)
                 return found
             if found is None:
-                found = self.store.begin(self.experiment.id, time.time(), index)
+                found = self._begin(index)
             if found is not None or _nothing_comes(self.store.peek(self.experiment)):
                 return found
         return None
@@ -76,7 +79,22 @@ class Outside:
         Where another process drives the experiment, it does; that is waited for, ``wait`` seconds
         at most. Raises StorageError.
         """
-        command = self.store.command(self.experiment.id, wanted, time.time())
+        if self.request:
+            wanted = replace(wanted, payload={**wanted.payload, REQUEST: self.request})
+        before = self.asked(wanted.verb)
+        command = before.id if before else None
+        if command is None:
+            command = self.store.command(self.experiment.id, wanted, time.time())
+        return self.taken_up(command, wait)
+
+    def asked(self, verb: str) -> Asked | None:
+        """Return what was asked before by the name of this request."""
+        if self.request is None:
+            return None
+        return self.store.asked(self.experiment.id, verb, self.request)
+
+    def taken_up(self, command: int, wait: float) -> bool:
+        """See to it that a command is carried out, or wait for who does; return whether it is."""
         self.generator.wanted = False
         for _ in looks(wait):
             with suppress(Held, LeaseLost), self._driven(_no_more) as loop:
@@ -157,16 +175,19 @@ class Outside:
         finally:
             driven.release()
 
+    def _begin(self, index: int | None) -> int | None:
+        return self.store.begin(self.experiment.id, time.time(), index, self.request)
+
     def _begun(self, loop: Loop, index: int | None) -> int | None:
         """Begin a trial; make one if need be, knowing all that was measured until now."""
         while True:
-            found = self.store.begin(self.experiment.id, time.time(), index)
+            found = self._begin(index)
             if found is not None or loop.ended:
                 return found
             self.generator.wanted = index is None and _has_room(loop.state)
             loop.tick()
             if not loop.eager and not (self.generator.busy and self.generator.wanted):
-                return self.store.begin(self.experiment.id, time.time(), index)
+                return self._begin(index)
 
     def _note(self, loop: Loop, index: int) -> None:
         """Let the trial that has begun be RUNNING; it has begun all the same if that must wait.

@@ -42,6 +42,7 @@ VERBS = {
     "complete": ("scheduler.cli.external", "Report the result of an external trial."),
     "fail": ("scheduler.cli.external", "Report that an external trial has failed."),
     "record": ("scheduler.cli.record", "Inside a trial: record values of metrics."),
+    "serve": ("scheduler.cli.serve", "Let programs ask for trials over HTTP."),
     "db": ("scheduler.cli.db", "Check, copy or upgrade the database itself."),
     "install-service": (
         "scheduler.cli.install",

@@ -110,6 +110,14 @@ def storage_url(option: str | None, definition: ExperimentDefinition | None = No
     return option or of_file or of_service or DEFAULT_STORAGE
 
 
+def address(text: str, option: str, example: str) -> tuple[str, int]:
+    """Return the host and the port that an option names."""
+    host, sign, port = text.rpartition(":")
+    if not sign or not host or not port.isdecimal() or not int(port) < 1 << 16:
+        raise Refused(f"{option} {text} is not HOST:PORT, for example {example}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def opened(url: str, *, create: bool = False) -> Store:
     """Return the store at ``url``; say where the schema was brought up to date. StorageError."""
     return Store.open(url, create=create, tell=lambda said: click.echo(said, err=True))

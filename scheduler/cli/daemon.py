@@ -64,7 +64,12 @@ def daemon(
     makes it a service.
     """
     faulthandler.enable()  # the watchdog's SIGABRT shows where every thread hangs
-    caps, address = dict(map(_cap, max_jobs)), _address(metrics_addr)
+    caps = dict(map(_cap, max_jobs))
+    at = (
+        None
+        if metrics_addr is None
+        else common.address(metrics_addr, "--metrics-addr", "127.0.0.1:9090")
+    )
     store = common.opened(common.storage_url(storage), create=True)
     store.database.must_be_sound()
     tell_systemd = under_systemd.notifier()
@@ -86,7 +91,7 @@ def daemon(
     tell_systemd("READY=1")
     hanging: list[str] = []
     try:
-        with figures(gauges, address, metrics_file, log):
+        with figures(gauges, at, metrics_file, log):
             hanging = service.run()
     finally:
         tell_systemd("STOPPING=1")
@@ -122,15 +127,6 @@ def _cap(option: str) -> tuple[str, int]:
         known = ", ".join(registry.runner_names())
         raise Refused(f"there is no runner called {runner!r}; there is {known}")
     return runner, int(count)
-
-
-def _address(text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    host, sign, port = text.rpartition(":")
-    if not sign or not host or not port.isdecimal() or not int(port) < 1 << 16:
-        raise Refused(f"--metrics-addr {text} is not HOST:PORT, for example 127.0.0.1:9090")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class _Log:

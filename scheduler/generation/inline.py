@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 
 from scheduler.generation import wire
 from scheduler.generation.base import Generator
@@ -71,18 +72,40 @@ class InlineGenerator:
             return str(error)
 
 
+class _Threads:
+    """How many threads torch had before the first of those who are at work now."""
+
+    def __init__(self) -> None:
+        self.lock, self.at_work, self.before = Lock(), 0, 0
+
+    def enter(self) -> None:
+        torch = sys.modules.get("torch")
+        with self.lock:
+            if not self.at_work:
+                self.before = torch.get_num_threads() if torch else len(os.sched_getaffinity(0))
+            self.at_work += 1
+            if torch:
+                torch.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.at_work -= 1
+            if not self.at_work and (torch := sys.modules.get("torch")):
+                torch.set_num_threads(self.before)
+
+
+_THREADS = _Threads()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let a model use one thread of torch's, and the caller's own code as many as before.
 
-    Sums of floats depend on how they are split, and so would the arms.
+    Sums of floats depend on how they are split, and so would the arms. Several callers may be at
+    work at a time.
     """
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else len(os.sched_getaffinity(0))
-    if torch:
-        torch.set_num_threads(1)
+    _THREADS.enter()
     try:
         yield
     finally:
-        if torch := sys.modules.get("torch"):
-            torch.set_num_threads(before)
+        _THREADS.leave()

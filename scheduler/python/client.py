@@ -10,39 +10,57 @@ from typing import TYPE_CHECKING, Any, Self
 from scheduler.python import words
 from scheduler.python.answers import Answers
 from scheduler.python.errors import UserInputError, translated
-from scheduler.python.session import Session
+from scheduler.python.session import Place, Session
 from scheduler.python.trials import Trials
 
 if TYPE_CHECKING:
     from scheduler.python.experiment import Experiment
+
+SERVERS = ("http://", "https://", "unix://")
 
 
 class Client(Trials, Answers):
     """One experiment whose trials the calling program carries out, in a store.
 
     The store is a database by its URL, shared with other processes, the command line and the
-    daemon; or a temporary one that is gone when the client is closed, or the program ends.
+    daemon; a server by its URL, ``http://HOST:PORT`` or ``unix:///PATH`` (``schedd serve``); or a
+    temporary one that is gone when the client is closed, or the program ends.
     Both generations of Ax's names are understood: those of AxClient and those of its successor.
     Arguments and results are plain numbers, text, lists and mappings. Methods may be called by
     several threads, and any number of clients in any number of processes may share an experiment.
     """
 
+    def __new__(cls, storage: "str | Place | None" = None, **_options: Any) -> Self:
+        """Return a client of a server where ``storage`` is the URL of one."""
+        if cls is Client and isinstance(storage, str) and storage.startswith(SERVERS):
+            from scheduler.python.remote import RemoteClient
+
+            found: Self = object.__new__(RemoteClient)  # type: ignore[assignment]
+            return found
+        return object.__new__(cls)
+
     def __init__(
         self,
-        storage: str | None = None,
+        storage: "str | Place | None" = None,
         *,
         random_seed: int | None = None,
         generation_strategy: Any = None,
         wait: float = 600.0,
+        token: str | None = None,
     ) -> None:
         """Open no database yet.
 
         ``generation_strategy``: a GenerationStrategy, or its keys. ``wait``: seconds to wait for
-        another process that drives the experiment, before :class:`Busy` is raised.
+        another process that drives the experiment, before :class:`Busy` is raised. ``token``: that
+        of ``schedd serve``, where ``storage`` is its URL.
         """
-        super().__init__(Session(storage, wait), self._make)
-        self._seed = random_seed
-        self._strategy = generation_strategy
+        if token is not None:
+            raise UserInputError("a token is for http://HOST:PORT, where schedd serve listens")
+        self._stand_on(Session(storage, wait), random_seed, generation_strategy)
+
+    def _stand_on(self, session: Session, seed: int | None, strategy: Any) -> None:
+        super().__init__(session, self._make)
+        self._seed, self._strategy = seed, strategy
         self._draft: words.Written | None = None
 
     def __enter__(self) -> Self:

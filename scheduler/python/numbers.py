@@ -87,3 +87,16 @@ def _only_metric(definition: "ExperimentDefinition", raw: Any) -> str:
 def _is_nan(value: Any) -> bool:
     """Whether a standard error is NaN, which is how Ax writes one that is not known."""
     return bool(value != value)  # noqa: PLR0124  # true of NaN alone, numpy's and torch's too
+
+
+def plain(given: Any) -> Any:
+    """Return numbers, of numpy or torch too, and what is made of them as JSON has them.
+
+    A standard error that is NaN is one that is not known.
+    """
+    if isinstance(given, Mapping):
+        return {str(key): plain(value) for key, value in given.items()}
+    if not isinstance(given, (str, bytes)) and isinstance(given, Sequence):
+        first, *others = given or [None]
+        return [plain(first), *(None if _is_nan(each) else plain(each) for each in others)]
+    return given.item() if hasattr(given, "item") else given

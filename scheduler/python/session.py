@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 class Place:
     """Where experiments are kept: a database by its URL, or a temporary folder of ours."""
 
-    def __init__(self, url: str | None) -> None:
+    def __init__(self, url: str | None, store: "Store | None" = None) -> None:
+        """``store``: what is at the URL, where it is open already."""
         self.temporary = None if url else tempfile.mkdtemp(prefix="schedd-")
         self._owner = os.getpid()
         self.url = url or f"sqlite:///{self.temporary}/schedd.db"
-        self._store: Store | None = None
+        self._store = store
 
     @property
     def store(self) -> "Store":
@@ -67,12 +68,15 @@ class Session:
     Each call drives the experiment for its own time, or waits for another process that does.
     """
 
-    def __init__(self, storage: str | None, wait: float) -> None:
-        self.place = Place(storage)
+    def __init__(self, storage: "str | Place | None", wait: float) -> None:
+        """``storage``: a Place is its owner's, who closes it."""
+        self.place = storage if isinstance(storage, Place) else Place(storage)
         self.wait = wait
         self.lock = RLock()
         self._outside: Outside | None = None
-        self._close = weakref.finalize(self, self.place.close)
+        self._close = weakref.finalize(
+            self, _leave if isinstance(storage, Place) else self.place.close
+        )
 
     def close(self) -> None:
         """Close the database; a temporary one is removed. May be called twice."""
@@ -230,3 +234,7 @@ class Session:
         raise Busy(
             f"{driver} has not taken it up within {self.wait:g} s; it is noted, and will be"
         )
+
+
+def _leave() -> None:
+    """Do nothing to a place that others use, too."""

@@ -1,6 +1,7 @@
 """What people ask of an experiment, until whoever drives it has applied it."""
 
 import json
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, String, bindparam, cast, exists, insert, select, update
 
@@ -22,6 +23,16 @@ _COMMANDS = (
 
 
 BEGIN = "begin"
+REQUEST = "request"
+"""Where a payload has the name that its caller gave to what is asked, to find it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that was noted before."""
+
+    id: int
+    trial_index: int | None
 
 
 def waiting(connection: Connection, experiment_id: int) -> tuple[Command, ...]:
@@ -51,6 +62,21 @@ def note(connection: Connection, experiment_id: int, ask: Ask, now: float) -> in
     return int(made.scalar_one())
 
 
+def asked(connection: Connection, experiment_id: int, verb: str, request: str) -> Asked | None:
+    """Return what was asked before by this name of a request; of several, the first."""
+    c = schema.command.c
+    query = (
+        select(c.id, c.trial_index, c.payload)
+        .where(c.experiment_id == experiment_id, c.verb == verb)
+        .where(c.payload.contains(request, autoescape=True))
+        .order_by(c.id)
+    )
+    for row in connection.execute(query):
+        if json.loads(row.payload).get(REQUEST) == request:
+            return Asked(row.id, row.trial_index)
+    return None
+
+
 def is_applied(connection: Connection, command_id: int) -> bool:
     """Whether a command has been carried out, or refused."""
     c = schema.command.c
@@ -59,12 +85,17 @@ def is_applied(connection: Connection, command_id: int) -> bool:
 
 
 def begin(
-    connection: Connection, experiment_id: int, now: float, index: int | None = None
+    connection: Connection,
+    experiment_id: int,
+    now: float,
+    index: int | None = None,
+    request: str | None = None,
 ) -> int | None:
     """Hand out the first trial that waits for somebody: note that it begins, and return its index.
 
     ``None`` where none waits; with ``index``, where that trial does not. Of two that ask at once,
-    in transactions of their own, one gets it: an attempt begins once.
+    in transactions of their own, one gets it: an attempt begins once. Who asks again by the same
+    ``request``, since the answer was lost, gets the same trial.
     """
     t, c = schema.trial.c, schema.command.c
     begun = exists().where(
@@ -89,13 +120,15 @@ def begin(
     # On PostgreSQL, whose transactions do not exclude each other, one takes its turn here.
     e = schema.experiment.c
     connection.execute(select(e.id).where(e.id == experiment_id).with_for_update())
+    before = asked(connection, experiment_id, BEGIN, request) if request else None
+    if before is not None:
+        return before.trial_index
     found = connection.execute(waits).mappings().first()
     if found is None:
         return None
-    attempt = {"attempt": found["attempt"]}
-    note(
-        connection, experiment_id, Ask(BEGIN, found["index"], str(found["attempt"]), attempt), now
-    )
+    payload = {"attempt": found["attempt"], **({REQUEST: request} if request else {})}
+    ask = Ask(BEGIN, found["index"], str(found["attempt"]), payload)
+    note(connection, experiment_id, ask, now)
     return int(found["index"])
 
 

@@ -22,6 +22,7 @@ from scheduler.model.observation import Arms, MeasuredArms
 from scheduler.model.trial import Arm, Trial
 from scheduler.model.warm_start import NOTHING, Gathered
 from scheduler.storage import commands, learned, rows, schema
+from scheduler.storage.commands import Asked
 from scheduler.storage.database import Database, Tell
 from scheduler.storage.engine import open_database
 from scheduler.storage.lease import Lease
@@ -195,13 +196,24 @@ class Store:
         with self.reading() as connection:
             return commands.is_applied(connection, command_id)
 
-    def begin(self, experiment_id: int, now: float, index: int | None = None) -> int | None:
+    def asked(self, experiment_id: int, verb: str, request: str) -> Asked | None:
+        """Return what was asked before by this name of a request."""
+        with self.reading() as connection:
+            return commands.asked(connection, experiment_id, verb, request)
+
+    def begin(
+        self,
+        experiment_id: int,
+        now: float,
+        index: int | None = None,
+        request: str | None = None,
+    ) -> int | None:
         """Hand out the first trial that waits for somebody; ``None`` where none does.
 
-        With ``index``: that trial, if it waits.
+        With ``index``: that trial, if it waits. The same ``request`` gets the same trial again.
         """
         with self.writing() as connection:
-            return commands.begin(connection, experiment_id, now, index)
+            return commands.begin(connection, experiment_id, now, index, request)
 
     # -- what generators learn from
 

@@ -1,0 +1,1 @@
+"""The service door over HTTP: a small JSON API, described by OpenAPI."""
