@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
@@ -50,8 +51,7 @@ class App:
 
     def __init__(self, place: Place, guard: Guard, *, patience: float = PATIENCE) -> None:
         self._place, self._guard, self._patience = place, guard, patience
-        said = description(version("schedd"), with_token=guard.token is not None)
-        self._description = json.dumps(said).encode()
+        self._description = described(guard.token is not None)
         self._kept: dict[str, Kept] = {}
         self._lock = threading.Lock()
 
@@ -143,6 +143,12 @@ class App:
             Visit(self._place, name)
         with self._lock:
             return self._kept.setdefault(name, Kept())
+
+
+@cache
+def described(with_token: bool) -> bytes:
+    """Return the description of the API, as it is sent."""
+    return json.dumps(description(version("schedd"), with_token=with_token)).encode()
 
 
 def matching(method: str, path: str) -> tuple[Route, dict[str, str]]:

@@ -92,13 +92,16 @@ def token_in(path: Path) -> str:
     else:
         with os.fdopen(made, "w") as file:
             file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)) as file:
-        found = os.fstat(file.fileno())
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
+    try:
+        found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise NoToken(f"{path} is no file of yours")
         if found.st_mode & 0o077:
             raise NoToken(f"{path} can be read by others: chmod 600 {path}")
-        text = file.read(1024).strip()
+        text = os.read(opened, 1024).decode("ascii", "replace").strip()
+    finally:
+        os.close(opened)
     if not _TOKEN.fullmatch(text):
         raise NoToken(
             f"{path} holds no token of 43 or more letters, digits, '-' or '_': remove it, and "
