@@ -97,7 +97,8 @@ def run_through(ask) -> list[float]:
 
 def test_trials_are_handed_out_and_completed_as_the_client_does_it(begun, tmp_path):
     points = run_through(begun)
-    with Client(f"sqlite:///{tmp_path}/other.db") as other:
+    (tmp_path / "other").mkdir()
+    with Client(f"sqlite:///{tmp_path}/other/s.db") as other:
         other.configure_experiment(SPACE, name="e")
         other.configure_optimization("-loss")
         other.configure(**{k: WRITTEN[k] for k in ("generation_strategy", "trials")})

@@ -25,8 +25,8 @@ _REFUSED = {
     415: "The body is no application/json.",
     421: "The server does not go by this name.",
     422: "It makes no sense, or none as things stand; nothing was done.",
-    500: "A bug of schedd; what is stored is safe.",
-    503: "The database, or who drives the experiment, is busy: ask again.",
+    500: "The database cannot be used, or there is a bug; what is stored is safe.",
+    503: "Somebody else drives the experiment, or it takes long: ask again.",
 }
 
 

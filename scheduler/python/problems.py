@@ -17,7 +17,7 @@ STATUS: tuple[tuple[type[errors.ScheddError], int], ...] = (
     (errors.NoTrialAvailable, 409),
     (errors.ModelError, 409),
     (errors.Busy, 503),
-    (errors.StorageFailed, 503),
+    (errors.StorageFailed, 500),
 )
 """What each error is over HTTP; of an error and its kind, the first that holds."""
 

@@ -8,7 +8,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from scheduler.python.errors import Busy, ScheddError, StorageFailed, UserInputError
+from scheduler.python.errors import Busy, ScheddError, UserInputError
 from scheduler.python.problems import error_of
 
 ANSWER_TIME = 90.0
@@ -74,7 +74,7 @@ class Transport:
         while True:
             try:
                 return self._once(method, path, raw, headers)
-            except StorageFailed:
+            except Busy:
                 if not self._reached or time.monotonic() + pause > until:
                     raise
             time.sleep(pause)
