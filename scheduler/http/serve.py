@@ -45,6 +45,7 @@ def on_port(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen(CONNECTIONS)
     except BaseException:
         made.close()
         raise
@@ -61,6 +62,7 @@ def at_path(path: Path) -> socket.socket:
     try:
         _make_room(path)
         made.bind(str(path))
+        made.listen(CONNECTIONS)
     except BaseException:
         made.close()
         raise
