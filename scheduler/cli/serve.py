@@ -66,8 +66,12 @@ def serve(
         with _listening(path or Path(DEFAULT_SOCKET), listen, proxies) as (listening, name, said):
             token = token_in(token_file or Path(TOKEN_FILE)) if listen or token_file else None
             app = make_app(Place(store.url, store), guard_of([*name], proxies, token))
-            click.echo(f"serves {store.url} at {said}", err=True)
-            run(app, listening, (signal.SIGTERM, signal.SIGINT))
+            run(
+                app,
+                listening,
+                (signal.SIGTERM, signal.SIGINT),
+                lambda: click.echo(f"serves {store.url} at {said}", err=True),
+            )
     except NoToken as error:
         raise Refused(str(error)) from None
     finally:

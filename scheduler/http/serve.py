@@ -3,12 +3,13 @@
 import errno
 import ipaddress
 import json
+import logging
 import os
 import signal
 import socket
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -140,16 +141,26 @@ def server(app: Any, listening: socket.socket) -> Any:
     return made
 
 
-def run(app: Any, listening: socket.socket, signals: Iterable[signal.Signals]) -> None:
-    """Serve until one of ``signals``; what is being handled then has some seconds to end."""
+def run(
+    app: Any,
+    listening: socket.socket,
+    signals: Iterable[signal.Signals],
+    ready: Callable[[], None],
+) -> None:
+    """Serve until one of ``signals``; what is being handled then has some seconds to end.
+
+    ``ready`` is called once they are heeded.
+    """
 
     def end(*_: object) -> None:
         raise SystemExit
 
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # how busy it is, is no news
     made = server(app, listening)
-    for number in signals:
-        signal.signal(number, end)
     try:
+        for number in signals:
+            signal.signal(number, end)
+        ready()
         made.run()
     finally:
         made.close()
