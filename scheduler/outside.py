@@ -179,15 +179,27 @@ class Outside:
         return self.store.begin(self.experiment.id, time.time(), index, self.request)
 
     def _begun(self, loop: Loop, index: int | None) -> int | None:
-        """Begin a trial; make one if need be, knowing all that was measured until now."""
+        """Begin a trial; make one if need be, knowing all that was measured until now.
+
+        Another process may begin what this call makes; the next tick knows, and one more is made.
+        """
+        gone: set[int] = set()
         while True:
             found = self._begin(index)
             if found is not None or loop.ended:
                 return found
-            self.generator.wanted = index is None and _has_room(loop.state)
+            wanted = index is None and _has_room(loop.state)
+            self.generator.wanted = wanted
             loop.tick()
-            if not loop.eager and not (self.generator.busy and self.generator.wanted):
-                return self._begin(index)
+            if loop.eager or (self.generator.busy and wanted):
+                continue
+            found = self._begin(index)
+            if found is not None or wanted or index is not None:
+                return found
+            offered = _offered(loop.state)
+            if not _has_room(loop.state) and offered <= gone:
+                return None
+            gone |= offered
 
     def _note(self, loop: Loop, index: int) -> None:
         """Let the trial that has begun be RUNNING; it has begun all the same if that must wait.
@@ -202,6 +214,12 @@ class Outside:
             given_up = Ask("abandon", index, "interrupted")
             self.store.command(self.experiment.id, given_up, time.time())
             raise
+
+
+def _offered(state: ExperimentState) -> set[int]:
+    """Return the trials that are deployed and that nobody had begun yet."""
+    staged = (t for t in state.active.values() if t.status is TrialStatus.STAGED)
+    return {t.index for t in staged if t.job_id is not None}
 
 
 def _has_room(state: ExperimentState) -> bool:
