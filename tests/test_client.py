@@ -351,6 +351,24 @@ def test_processes_share_an_experiment_and_do_no_trial_twice(client, url, tmp_pa
     assert statuses(mine) == ["COMPLETED"] * 8
 
 
+def test_a_trials_parameters_are_told_again(begun):
+    parameters, index = begun.get_next_trial()
+    assert begun.get_trial_parameters(trial_index=index) == parameters
+    with pytest.raises(scheduler.ObjectNotFoundError, match="has no trial 7"):
+        begun.get_trial_parameters(7)
+
+
+def test_without_bayesian_optimization_arms_are_of_sobol(client):
+    mine = client()
+    mine.create_experiment(
+        SPACE,
+        objectives={"loss": MINIMIZE},
+        choose_generation_strategy_kwargs={"no_bayesian_optimization": True},
+    )
+    strategy = mine.session.definition.generation_strategy
+    assert [node.generator for node in strategy.nodes] == ["sobol"]
+
+
 def test_threads_share_a_client_and_do_no_trial_twice(begun):
     def work(_number: int) -> list[int]:
         found = []

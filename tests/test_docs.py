@@ -16,6 +16,7 @@ from insight_bench import finished
 from scheduler import Client, Experiment, cli, registry
 from scheduler.config.load import load_text
 from scheduler.config.schema import schema
+from scheduler.python.remote import RemoteClient
 
 __all__ = ["finished", "schedd"]
 
@@ -96,6 +97,13 @@ def test_every_program_of_the_doors_for_python_runs(number: int, tmp_path, monke
     assert len(rows) >= 3
     assert all(row["trial_status"] == "COMPLETED" for row in rows)
     made.close()
+
+
+def test_the_program_over_http_names_two_servers() -> None:
+    named: dict[str, object] = {}
+    exec(compile(blocks("docs/http.md", "python")[0], "the document", "exec"), named)
+    assert isinstance(named["client"], RemoteClient)
+    assert named["client"].session.transport.url == "http://127.0.0.1:8321"
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/experiment.md", "yaml"))))

@@ -108,6 +108,8 @@ class Client(Trials, Answers):
         """
         given = objectives or {objective_name or "objective": {"minimize": minimize}}
         strategy = dict(choose_generation_strategy_kwargs or {})
+        if strategy.pop("no_bayesian_optimization", False):
+            self._strategy = self._strategy or words.chosen("random_search")
         if budget := strategy.pop("num_initialization_trials", None):
             self._strategy = self._strategy or words.chosen(initialization_budget=budget)
         seed = strategy.pop("random_seed", None)

@@ -59,6 +59,10 @@ class Trials(Door):
             found[index] = parameters
         return found
 
+    def get_trial_parameters(self, trial_index: int) -> Parameters:
+        """Return a trial's parameters; of a batch trial, arm -> parameters."""
+        return parameters_of(self.made.record(trial_index).trial)
+
     def attach_trial(
         self, parameters: Mapping[str, Any], arm_name: str | None = None
     ) -> tuple[Parameters, int]:
