@@ -117,7 +117,7 @@ def test_a_tree_is_searched_in_the_branch_that_pays():
         return {"loss": depth + (arm["y"] - 0.7) ** 2}
 
     observed = measure(definition, deep, 6)
-    for index in range(8):
+    for index in range(10):
         (arm,) = arms(botorch(definition, observed, index))
         assert definition.admit(arm) == arm
         observed.append(Measured(arm, {"loss": (deep(arm)["loss"], None)}))

@@ -253,7 +253,10 @@ def test_targets_compare_with_the_better_peer_and_with_sobol(capsys):
     assert "at most 1.33 times Sobol's, with 1 seeds" in printed
 
 
-def test_a_report_shows_each_system_with_quartiles_and_the_share_in_the_basin(tmp_path, capsys):
+def test_a_report_shows_each_system_with_quartiles_and_the_share_in_the_basin(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(report, "version", lambda *_, **__: "of today")
     path = tmp_path / "some.jsonl"
     for record in runs("mine", 0.01, 0.02, None):
         results.append(path, record)
