@@ -79,6 +79,22 @@ def _trusts_lists(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(jobs, "get", lambda *_: None)
 
 
+def _takes_trouble_for_absence(patch: pytest.MonkeyPatch) -> None:
+    get = jobs.get
+
+    def careless(server, name):
+        try:
+            return get(server, name)
+        except (api.Refusal, api.Unavailable):
+            return None
+
+    patch.setattr(jobs, "get", careless)
+
+
+def _reports_before_the_output_is_here(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(observe.Courier, "has_all", lambda *_: True)
+
+
 def _measures_half_of_an_output(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(observe, "_without_output", lambda report, *_, **__: report)
 
@@ -97,6 +113,8 @@ BUGS = {
     for bug in (
         _starts_what_is_not_stored,
         _trusts_lists,
+        _takes_trouble_for_absence,
+        _reports_before_the_output_is_here,
         _measures_half_of_an_output,
         _names_without_attempt,
         _forgets_to_delete,
