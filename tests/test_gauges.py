@@ -155,3 +155,4 @@ def test_a_daemon_can_be_looked_into(tmp_path):
         running.terminate()
         running.wait()
         assert not (tmp_path / "schedd.prom").exists()
+    (tmp_path / "go").touch()  # its trials outlive the daemon
