@@ -175,6 +175,8 @@ class Runner(ABC):
     """Never more than this many unfinished jobs; ``None``: as many as wanted."""
     can_hold: ClassVar[bool] = False
     """Whether jobs can be created held, and then released."""
+    takes_many: ClassVar[bool] = False
+    """Whether many jobs cost a call or two of the backend: then they are given at once."""
     needs_command: ClassVar[bool] = True
     """Whether there is something to run."""
     by_people: ClassVar[bool] = False

@@ -50,7 +50,7 @@ class Backend:
         self._token = token
         self._clock = clock
         self._alive = alive
-        self._portion = FIRST_PORTION
+        self._portion = SUBMIT_AT_MOST if runner.takes_many else FIRST_PORTION
         """How many jobs one call of the runner is about, at most."""
         self._answers: dict[str, str | RunnerError] = {}
         self._just_cancelled = False

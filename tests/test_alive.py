@@ -98,6 +98,15 @@ def test_a_tick_of_many_slow_calls_keeps_the_lease(bench):
     assert longest(bench) <= SLOW + 11
 
 
+def test_a_runner_that_takes_many_gets_them_in_one_call(bench):
+    bench.runner.takes_many = True
+    bench.runner.seconds = 0.0
+    bench.loop = bench.start()
+    bench.tick()
+    bench.tick()
+    assert counts(bench, "submit") == [60]
+
+
 def test_so_do_slow_metrics(bench):
     bench.runner.seconds = 0.0
     bench.loop.world.fetchers["loss"] = SlowFetcher(bench.now)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ def test_a_client_of_a_server_does_and_says_what_a_local_one_does(on_port, tmp_p
         assert carried_out(remote) == expected
         again = Client.load_from_database("both", served.url, token=token)
         assert again.get_trials() == remote.get_trials()
-        for call in (remote.finding, remote.save_to_json_file, lambda: remote.experiment):
+        stops = partial(remote.should_stop_trial_early, 0)
+        for call in (remote.finding, remote.save_to_json_file, lambda: remote.experiment, stops):
             with pytest.raises(UnsupportedError):
                 call()
 

@@ -168,6 +168,7 @@ def test_two_hundred_trials_queued_at_once(cluster, place):
     process = bed.start("run")
     bed.until(lambda: len(bed.jobs()) == 200)
     queued = bed.commands.counted()
+    assert queued["sbatch"] == 1
     cluster.run("scontrol", "update", "partitionname=main", "state=up")
     start = time.monotonic()
     assert bed.wait(process).status == 0

@@ -39,6 +39,7 @@ class SlurmRunner(Runner):
 
     Options = SlurmOptions
     can_hold = True
+    takes_many = True
 
     def __init__(
         self,

@@ -187,6 +187,10 @@ class RemoteClient(Client):
         """Raise UnsupportedError."""
         raise UnsupportedError("this needs the store: give Client the URL of the database")
 
+    def should_stop_trials_early(self, *_: object, **__: object) -> Never:
+        """Raise UnsupportedError."""
+        raise UnsupportedError("this needs the store: give Client the URL of the database")
+
     @property
     def experiment(self) -> "Experiment":
         """Raise UnsupportedError."""
