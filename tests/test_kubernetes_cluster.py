@@ -1,43 +1,19 @@
 """How the ends and the waits of Jobs, as controllers bring them about, reach the scheduler."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from services.kubernetes import schema
-from services.kubernetes.cluster import FakeCluster
-from services.kubernetes.containers import Script
+from services.kubernetes.bench import cluster, runner, start
 from services.kubernetes.errors import ApiError
 from services.kubernetes.faults import error
 from services.kubernetes.runner import batch, job, look, make, text
 
 from runners.base import JobState, Resources
-from runners.kube import api
-from runners.kubernetes import KubernetesRunner
-from runners.testing import deploy
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
 FAILED, INTERRUPTED = JobState.FAILED, JobState.INTERRUPTED
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    monkeypatch.setattr(api, "_AGAIN", (0.0, 0.0))
-    with FakeCluster(tmp_path / "cluster", Script()) as cluster:
-        yield cluster
-        assert cluster.api.warnings == []
-
-
-@pytest.fixture
-def runner(cluster: FakeCluster) -> Iterator[KubernetesRunner]:
-    runner = make(cluster)
-    yield runner
-    runner.close()
-
-
-def start(runner, what):
-    return deploy(runner, what)[what.name]
+__all__ = ["cluster", "runner"]
 
 
 # -- ends

@@ -1,49 +1,19 @@
 """Submissions to a server that fails: never a loss, never a second run."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from services.kubernetes import schema
+from services.kubernetes.bench import asked, cluster, runner, submitted
 from services.kubernetes.cluster import FakeCluster
-from services.kubernetes.containers import Script
 from services.kubernetes.errors import ApiError
 from services.kubernetes.faults import PASSING, drop, error
 from services.kubernetes.runner import job, look, make
 
-from runners.base import JobState, Rejected, RunnerError, Unavailable
-from runners.kube import api
-from runners.kubernetes import KubernetesRunner
+from runners.base import JobState, Rejected, Unavailable
 from runners.testing import deploy, ref_to
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
 RUNNING = JobState.RUNNING
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "_AGAIN", (0.0, 0.0))
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[FakeCluster]:
-    with FakeCluster(tmp_path / "cluster", Script()) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def runner(cluster: FakeCluster) -> Iterator[KubernetesRunner]:
-    runner = make(cluster)
-    yield runner
-    runner.close()
-
-
-def submitted(runner: KubernetesRunner, what) -> str | RunnerError:
-    return runner.submit([what])[what.name]
-
-
-def asked(cluster: FakeCluster, verb: str, resource: str = "jobs") -> int:
-    return sum((r.verb, r.resource) == (verb, resource) for r in cluster.front.requests)
+__all__ = ["cluster", "runner"]
 
 
 # -- submission

@@ -1,43 +1,23 @@
 """What a trial prints, as it reaches its folder from a cluster: whole, once, and harmless."""
 
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from services.kubernetes import schema
+from services.kubernetes.bench import cluster, runner, start
 from services.kubernetes.cluster import FakeCluster
-from services.kubernetes.containers import Script
 from services.kubernetes.runner import batch, host_path, job, look, make, options, text
 
 from runners.base import JobState
-from runners.kube import api, courier
+from runners.kube import courier
 from runners.kube.snapshot import Looks
 from runners.kubernetes import KubernetesRunner
 from runners.testing import deploy, ref_to, wait_for
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    monkeypatch.setattr(api, "_AGAIN", (0.0, 0.0))
-    with FakeCluster(tmp_path / "cluster", Script()) as cluster:
-        yield cluster
-        assert cluster.api.warnings == []
-
-
-@pytest.fixture
-def runner(cluster: FakeCluster) -> Iterator[KubernetesRunner]:
-    runner = make(cluster)
-    yield runner
-    runner.close()
-
-
-def start(runner, what):
-    return deploy(runner, what)[what.name]
+__all__ = ["cluster", "runner"]
 
 
 # -- output while it runs

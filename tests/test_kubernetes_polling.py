@@ -1,19 +1,16 @@
 """What the Kubernetes runner sees, keeps and ends while the server fails now and then."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from services.kubernetes import schema
-from services.kubernetes.cluster import FakeCluster
-from services.kubernetes.containers import Script
+from services.kubernetes.bench import asked, cluster, runner, submitted
 from services.kubernetes.errors import ApiError
 from services.kubernetes.faults import PASSING, call, error, say
 from services.kubernetes.runner import host_path, job, look, make, shell, text
 
-from runners.base import JobState, RunnerError, Unavailable
-from runners.kube import api, snapshot
+from runners.base import JobState, Unavailable
+from runners.kube import snapshot
 from runners.kubernetes import KubernetesRunner
 from runners.testing import deploy, ref_to
 
@@ -21,30 +18,7 @@ pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
 RUNNING, SUCCEEDED = JobState.RUNNING, JobState.SUCCEEDED
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "_AGAIN", (0.0, 0.0))
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[FakeCluster]:
-    with FakeCluster(tmp_path / "cluster", Script()) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def runner(cluster: FakeCluster) -> Iterator[KubernetesRunner]:
-    runner = make(cluster)
-    yield runner
-    runner.close()
-
-
-def submitted(runner: KubernetesRunner, what) -> str | RunnerError:
-    return runner.submit([what])[what.name]
-
-
-def asked(cluster: FakeCluster, verb: str, resource: str = "jobs") -> int:
-    return sum((r.verb, r.resource) == (verb, resource) for r in cluster.front.requests)
+__all__ = ["cluster", "runner"]
 
 
 def polled(runner: KubernetesRunner, what, job_id=None):
