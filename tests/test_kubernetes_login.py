@@ -48,3 +48,17 @@ def test_a_program_that_does_not_end_holds_nobody_up(kubeconfig, tmp_path):
     login._patience = Patience()
     connection = login.connect()
     assert login.credentials(connection) == {"authorization": "Bearer secret"}
+
+
+def test_a_thread_that_has_answered_and_ends_a_moment_later_holds_nobody_up(monkeypatch):
+    ends = threading.Event()
+
+    class Lingering(threading.Thread):
+        def run(self):
+            super().run()
+            ends.wait(30)
+
+    monkeypatch.setattr(threading, "Thread", Lingering)
+    patience = Patience()
+    assert [patience.call(lambda: 1), patience.call(lambda: 2)] == [1, 2]
+    ends.set()

@@ -5,12 +5,13 @@ import json
 import pytest
 from services.kubernetes import schema
 from services.kubernetes.bench import asked, cluster, runner, submitted
+from services.kubernetes.cluster import NAMESPACE
 from services.kubernetes.errors import ApiError
 from services.kubernetes.faults import PASSING, call, error, say
 from services.kubernetes.runner import host_path, job, look, make, shell, text
 
 from runners.base import JobState, Unavailable
-from runners.kube import snapshot
+from runners.kube import observe, snapshot
 from runners.kubernetes import KubernetesRunner
 from runners.testing import deploy, ref_to
 
@@ -274,6 +275,29 @@ def test_who_may_not_delete_hears_of_the_end_all_the_same(cluster, runner, tmp_p
     uid = deploy(runner, one)[one.name]
     cluster.end(one.name)
     cluster.fault(verb="delete", before=error(403, "you may not"), times=99)
+    assert look(runner, one, uid).state is SUCCEEDED
+
+
+def test_time_spent_on_missing_output_is_not_time_spent_on_the_deletion(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name)
+    cluster.fault(verb="get", resource="pods/log", before=error(500), times=3)
+    assert look(runner, one, uid) is None
+    cluster.skip(observe.OUTPUT_PATIENCE + 1)
+    cluster.fault(verb="delete", before=error(500))
+    assert polled(runner, one, uid) is None
+    assert look(runner, one, uid).state is SUCCEEDED
+    assert cluster.store.find("jobs", NAMESPACE, one.name) is None
+
+
+def test_a_job_that_cannot_be_deleted_does_not_hold_its_trial_for_ever(cluster, runner, tmp_path):
+    one = job(tmp_path)
+    uid = deploy(runner, one)[one.name]
+    cluster.end(one.name)
+    cluster.fault(verb="delete", before=error(500), times=99)
+    assert polled(runner, one, uid) is None
+    cluster.skip(observe.OUTPUT_PATIENCE + 1)
     assert look(runner, one, uid).state is SUCCEEDED
 
 

@@ -60,11 +60,12 @@ class Patience:
 
     def __init__(self, seconds: float = LOGIN_TIME) -> None:
         self._seconds = seconds
-        self._thread: threading.Thread | None = None
+        self._late: threading.Thread | None = None
+        """The one that has not returned in time."""
 
     def call(self, what: Callable[[], T]) -> T:
         """Return what ``what`` returns. Raises Unavailable where it raises, or takes too long."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._late is not None and self._late.is_alive():
             raise Unavailable(_SLOW)
         outcome: Queue[tuple[T | None, Exception | None]] = Queue()
 
@@ -74,11 +75,12 @@ class Patience:
             except Exception as error:  # programs of the kubeconfig run here
                 outcome.put((None, error))
 
-        self._thread = threading.Thread(target=work, daemon=True, name="login")
-        self._thread.start()
+        thread = threading.Thread(target=work, daemon=True, name="login")
+        thread.start()
         try:
             found, error = outcome.get(timeout=self._seconds)
         except Empty:
+            self._late = thread
             raise Unavailable(_SLOW) from None
         if error is not None:
             raise _unusable(error) from None

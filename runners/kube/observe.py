@@ -168,7 +168,7 @@ class Observer:
         records = records_of(ref)
         # Without a problem there was no time, and another look brings the rest.
         lacks = problem != GONE and not self.courier.has_all(ref, view)
-        if lacks and (not problem or _may_come(records, now)):
+        if lacks and (not problem or _may_come(records, "silent_since", now)):
             return None
         has_results = self.courier.conclude(ref, view)
         record = records.read()
@@ -198,9 +198,10 @@ class Observer:
         try:
             jobs.dispose(self._api, ref.name, report.job_id, int(self._options.ttl_after_finished))
         except Unavailable:
-            return not _may_come(records_of(ref), now)
+            return not _may_come(records_of(ref), "undeleted_since", now)
         except Refusal as refusal:
-            return not (refusal.is_passing and _may_come(records_of(ref), now))
+            passing = refusal.is_passing
+            return not (passing and _may_come(records_of(ref), "undeleted_since", now))
         return True
 
     def _explained(self, without_pods: Sequence[tuple[JobRef, View]]) -> dict[str, JobReport]:
@@ -215,11 +216,11 @@ class Observer:
         }
 
 
-def _may_come(records: Records, now: float) -> bool:
-    """Whether what cannot be had now is to be waited for."""
-    since = records.read().silent_since
+def _may_come(records: Records, since_when: str, now: float) -> bool:
+    """Whether what cannot be had now is to be waited for, by the field that says since when."""
+    since = getattr(records.read(), since_when)
     if since is None or since > now:
-        records.note(silent_since=now)
+        records.note(**{since_when: now})
         return True
     return now - since < OUTPUT_PATIENCE
 

@@ -38,6 +38,8 @@ class Record(BaseModel):
     """The server's time at which its containers were first seen unable to start."""
     silent_since: float | None = None
     """The server's time at which it first could not give the output of the ended job."""
+    undeleted_since: float | None = None
+    """The server's time at which the Job of the ended job first could not be deleted."""
     node: str | None = None
     """Where it was seen last: its Pods may be gone when it is over."""
     disruption: JobReport | None = None
