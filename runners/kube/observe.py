@@ -218,7 +218,7 @@ class Observer:
 
 def _may_come(records: Records, since_when: str, now: float) -> bool:
     """Whether what cannot be had now is to be waited for, by the field that says since when."""
-    since = getattr(records.read(), since_when)
+    since: float | None = getattr(records.read(), since_when)
     if since is None or since > now:
         records.note(**{since_when: now})
         return True
