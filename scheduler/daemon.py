@@ -79,7 +79,9 @@ class News:
 
 B = TypeVar("B", bound=Bell)
 Plugs = tuple[Runner, Mapping[str, Fetcher]]
-"""What deploys, and what fetches each metric, where that is not by the definition."""
+"""What deploys, and what fetches each metric."""
+Plug = Callable[[Store, Experiment, Callable[[], None]], Plugs]
+"""Makes them of an experiment, and of what is rung where a poll would see news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,16 @@ class Driven(Generic[B]):
         self.lease.release()
 
 
-def take(store: Store, experiment: Experiment) -> "Driven[News]":
+def by_definition(_: Store, experiment: Experiment, wake: Callable[[], None]) -> Plugs:
+    """Return what the definition names. Raises RegistryError."""
+    definition = experiment.definition
+    return registry.build_runner(definition, wake), registry.build_fetchers(definition)
+
+
+def take(store: Store, experiment: Experiment, plug: Plug) -> "Driven[News]":
     """Take an experiment for this process alone; raises as :func:`taken` does."""
     news = News()
-    return taken(store, experiment, news, WorkerGenerator(news.set))
+    return taken(store, experiment, news, WorkerGenerator(news.set), plug=plug)
 
 
 def taken(
@@ -109,9 +117,9 @@ def taken(
     news: B,
     generator: GeneratorClient,
     allowed: Callable[[ExperimentState], int | None] = lambda _: None,
-    plugs: Plugs | None = None,
+    plug: Plug = by_definition,
 ) -> "Driven[B]":
-    """Acquire the lease and put the loop together. Raises Held or StorageError.
+    """Acquire the lease and put the loop together. Raises Held, StorageError, RegistryError.
 
     The definition is read again under the lease: until then another process might change it.
     """
@@ -122,10 +130,7 @@ def taken(
         experiment = store.find(experiment.definition.name) or experiment
         definition = experiment.definition
         owner.claim(experiment, absolute(store.url))
-        runner, fetchers = plugs or (
-            registry.build_runner(definition, news.set),
-            registry.build_fetchers(definition),
-        )
+        runner, fetchers = plug(store, experiment, news.set)
         world = World(
             journal=ExperimentJournal(store, experiment, lease, clock),
             runner=runner,

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from scheduler.daemon import EAGER, Interrupted, taken
+from scheduler.daemon import EAGER, Interrupted, Plug, by_definition, taken
 from scheduler.gauges import Gauges
 from scheduler.generation.workers import Workers
 from scheduler.model.experiment import Event, ExperimentState
@@ -46,7 +46,7 @@ Tell = Callable[[str, ExperimentState | None, tuple[Event, ...]], None]
 class Service:
     """Drives what nobody else drives, until it is told to stop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each by its name
         self,
         store: Store,
         tell: Tell,
@@ -55,21 +55,25 @@ class Service:
         progress: Callable[[], None],
         max_jobs: Mapping[str, int],
         gauges: Gauges,
+        plug: Plug = by_definition,
     ) -> None:
         """Drive nothing yet.
 
         ``generators``: worker processes at a time; ``progress``: called at each discovery;
         ``max_jobs``: unfinished jobs of all experiments together, by type of runner;
-        ``gauges``: where ticks are counted.
+        ``gauges``: where ticks are counted; ``plug``: makes runners and fetchers.
         """
         self._slots = Slots(max_jobs, self.ring)
         self._gauges = gauges
+        self._plug = plug
         self._store = store
         self._tell = tell
         self._progress = progress
         self._workers = Workers(generators)
         self._seats: dict[str, Seat] = {}
         self._aside: dict[str, float] = {}
+        self._undrivable: dict[str, str] = {}
+        """Why an experiment cannot be driven, as it was told."""
         self._troubled = False
         # Unlike threading.Event, this queue may be entered again from a signal handler.
         self._told: SimpleQueue[None] = SimpleQueue()
@@ -156,7 +160,8 @@ class Service:
             if experiment is None:
                 return
             generator = self._workers.client(bell.set)
-            driven = taken(self._store, experiment, bell, generator, self._slots.allowed)
+            allowed = self._slots.allowed
+            driven = taken(self._store, experiment, bell, generator, allowed, self._plug)
         except (Held, StorageBusy):
             return
         except (RegistryError, StorageError, OSError) as error:
@@ -164,6 +169,7 @@ class Service:
             return
         seat = Seat(name, driven, pace(driven))
         self._seats[name] = seat
+        self._undrivable.pop(name, None)
         driven.news.stop = self._stopping
         self._say(name, "experiment_taken", "driven by this process")
         self._timer.add_job(
@@ -280,8 +286,11 @@ class Service:
         return hanging
 
     def _put_aside(self, name: str, why: str) -> None:
+        """Look at it again in a while; say why once."""
         self._aside[name] = time.monotonic() + ASIDE
-        self._say(name, "experiment_put_aside", why)
+        if self._undrivable.get(name) != why:
+            self._undrivable[name] = why
+            self._say(name, "experiment_put_aside", why)
 
     def _in_trouble(self, error: StorageError) -> None:
         """Tell that the store does not let us through: that is not one experiment's concern."""

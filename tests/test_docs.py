@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from cli_bench import schedd
+from cli_bench import process, schedd
 from diagram import diagram
 from insight_bench import finished
 
@@ -84,19 +84,38 @@ def test_what_the_model_tells_is_told_as_shown(schedd) -> None:
         assert out
 
 
+FILE_OF_A_USER, HANDING = (b for b in blocks("docs/python.md", "python") if "Furnace" in b)
+PROGRAMS = [
+    block
+    for block in (*blocks("docs/python.md", "python"), blocks("README.md", "python")[1])
+    if block not in (FILE_OF_A_USER, HANDING)
+]
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # gpytorch's import
-@pytest.mark.parametrize("number", range(1 + len(blocks("docs/python.md", "python"))))
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
 def test_every_program_of_the_doors_for_python_runs(number: int, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     named: dict[str, object] = {"__name__": "__main__"}
-    shown = [*blocks("docs/python.md", "python"), blocks("README.md", "python")[1]]
-    exec(compile(shown[number], "the document", "exec"), named)
+    exec(compile(PROGRAMS[number], "the document", "exec"), named)
     made = named.get("client") or named["experiment"]
     assert isinstance(made, Client | Experiment)
     rows = [row for row in made.get_trials() if row["arm_name"] != "status_quo"]
     assert len(rows) >= 3
     assert all(row["trial_status"] == "COMPLETED" for row in rows)
     made.close()
+
+
+def test_a_scheduler_is_handed_over_and_a_file_names_its_classes_as_shown(tmp_path) -> None:
+    (tmp_path / "lab.py").write_text(FILE_OF_A_USER)
+    (tmp_path / "program.py").write_text(HANDING)
+    (file,) = blocks("docs/python.md", "yaml")
+    (tmp_path / "again.yaml").write_text(file)
+    subprocess.run([sys.executable, "program.py"], cwd=tmp_path, check=True)
+    for words in (("resume", "bake"), ("run", "again.yaml"), ("status",)):
+        done = process(tmp_path, *words, "--storage", "sqlite:///bake.db")
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("4 trials") == 2, done.stdout
 
 
 def test_the_program_over_http_names_two_servers() -> None:

@@ -18,6 +18,7 @@ from scheduler.cli.refused import Refused
 from scheduler.gauges import Gauges
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.notify import Notifier
+from scheduler.python.program import plug
 from scheduler.scrape import keep_writing, serve
 from scheduler.service import Service
 from scheduler.submit import submit as store_it
@@ -84,6 +85,7 @@ def daemon(
         progress=lambda: tell_systemd("WATCHDOG=1"),
         max_jobs=caps,
         gauges=gauges,
+        plug=plug,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())

@@ -26,6 +26,7 @@ from scheduler.daemon import (
 )
 from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
 from scheduler.notify import Notifier
+from scheduler.python.program import plug
 from scheduler.storage import read
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store
@@ -55,7 +56,7 @@ def run(file: str, storage: str | None) -> None:
     experiment = submit(store, definition, time.time(), lambda text: click.echo(text, err=True))
     while True:
         try:
-            driven = take(store, experiment)
+            driven = take(store, experiment, plug)
         except Held as held:
             follow(store, experiment, held)
         else:
@@ -74,7 +75,7 @@ def resume(name: str | None, storage: str | None) -> None:
     """
     store, experiment = common.find(storage, name)
     try:
-        driven = take(store, experiment)
+        driven = take(store, experiment, plug)
     except Held as held:
         _say_if_paused(store.peek(experiment))
         click.echo(f"{held}; nothing to do", err=True)
@@ -112,7 +113,7 @@ def _tick_one_of_many(store: Store, name: str) -> int:
 
 def _tick(store: Store, experiment: Experiment) -> int:
     try:
-        driven = take(store, experiment)
+        driven = take(store, experiment, plug)
     except Held:
         return 0
     shown = Progress(experiment.definition.name, sys.stderr)

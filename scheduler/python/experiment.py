@@ -16,6 +16,7 @@ from scheduler.python.errors import UserInputError
 from scheduler.python.goals import OptimizationConfig
 from scheduler.python.metric import Metric
 from scheduler.python.metric import Runner as UserRunner
+from scheduler.python.program import PYTHON
 from scheduler.python.results import Results
 from scheduler.python.session import Session
 from scheduler.python.space import SearchSpace
@@ -89,7 +90,6 @@ class Experiment(Results):
             what = "optimization_config" if space else "search_space"
             raise UserInputError(f"the experiment {self.name} has no {what} yet")
         limits = [c.model_dump(mode="json") for c in space.parameter_constraints]
-        by_program = self.runner is None or isinstance(self.runner, UserRunner)
         draft = {
             "schema": "schedd/v1",
             "name": self.name,
@@ -99,10 +99,17 @@ class Experiment(Results):
             **config.written(),
             **_quo(self.status_quo),
             "tracking": [metric.name for metric in self.tracking_metrics],
-            "runner": {"type": "external"} if by_program else words.keys_of(self.runner),
+            "runner": self._runner_keys(),
             **self.options,
         }
         return words.whole(draft, self.generation_strategy, None)
+
+    def _runner_keys(self) -> words.Written:
+        if self.runner is None:
+            return {"type": "external"}
+        if isinstance(self.runner, UserRunner):
+            return {"type": PYTHON, PYTHON: {"class": None}}
+        return words.keys_of(self.runner)
 
     def _store(self) -> None:
         if not self.session.is_made:

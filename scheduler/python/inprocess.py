@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from metrics.base import (
     Fetcher,
@@ -25,11 +25,14 @@ from runners.base import (
 from runners.base import Runner as Contract
 from scheduler.jobs import index_of
 from scheduler.model.trial import TrialStatus
+from scheduler.plugins import RegistryError
 from scheduler.python.errors import MetricFetchError, UserInputError
 from scheduler.python.metric import Metric, Runner, pair_of_row, rows_of, step_of_row
+from scheduler.python.program import ProgramOptions, class_at
 from scheduler.python.trial import job_id_of
 
 if TYPE_CHECKING:
+    from scheduler.daemon import Plugs
     from scheduler.python.experiment import Experiment
 
 _STATES: Mapping[TrialStatus, JobState] = {
@@ -46,19 +49,35 @@ _STATES: Mapping[TrialStatus, JobState] = {
 class InProcessRunner(Contract):
     """Deploys by a Runner of the program's; its metadata are the job's id."""
 
+    Options: ClassVar[type[RunnerOptions]] = ProgramOptions
+    options: ProgramOptions
     needs_command = False
+    uses_resources = False
+    _runner: Runner
+    _experiment: "Experiment"
 
-    def __init__(self, runner: Runner, experiment: "Experiment", wake: Callable[[], None]) -> None:
-        super().__init__(RunnerOptions(), wake)
-        self._runner = runner
-        self._experiment = experiment
+    def __init__(self, options: RunnerOptions, wake: Callable[[], None]) -> None:
+        """Deploy nothing before :func:`plugged`."""
+        super().__init__(options, wake)
         self._deployed: dict[str, str] = {}
         """Ids by name, of this process: the answer to a submission may not be stored yet."""
         self._stopped: set[str] = set()
 
     def render(self, job: Job) -> str:
         """Return in words who deploys."""
-        return f"# job {job.name}: {type(self._runner).__name__}.run\n"
+        return f"# job {job.name}: {self.options.kind or 'its program'} deploys it\n"
+
+    def examine(self, job: Job) -> None:  # noqa: ARG002  # as of the contract
+        """See whether there is such a class. Raises Rejected."""
+        try:
+            class_at(self.options.kind or "", Runner)
+        except RegistryError as error:
+            raise Rejected(str(error)) from error
+
+    def attach(self, runner: Runner, experiment: "Experiment") -> None:
+        """Deploy trials of an experiment, by a runner."""
+        self._runner = runner
+        self._experiment = experiment
 
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str | RunnerError]:
         """Deploy; what the program's runner raises is final for that trial."""
@@ -137,6 +156,14 @@ class MetricFetcher(Fetcher):
             raise InvalidMetric(str(error)) from error
         except MetricFetchError as error:
             raise UnavailableMetric(str(error)) from error
+
+
+def plugged(runner: Runner, experiment: "Experiment", wake: Callable[[], None]) -> "Plugs":
+    """Return a program's runner, and those of an experiment's metrics that are fetched by it."""
+    deployer = InProcessRunner(ProgramOptions.model_validate({"class": None}), wake)
+    deployer.attach(runner, experiment)
+    fetching = (metric for metric in experiment.metrics.values() if metric.fetches)
+    return deployer, {metric.name: MetricFetcher(metric, experiment) for metric in fetching}
 
 
 def _of(found: Iterable[int]) -> list[int]:

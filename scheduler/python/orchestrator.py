@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scheduler.daemon import Driven, Interrupted, News, Plugs, drive, taken
+from scheduler.daemon import Driven, Interrupted, News, Plugs, by_definition, drive, taken
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
 from scheduler.generation.worker import WorkerGenerator
 from scheduler.model import redefine
+from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.python.answers import Answers
 from scheduler.python.errors import EvaluationsFailed, UserInputError, translated
-from scheduler.python.inprocess import InProcessRunner, MetricFetcher
-from scheduler.python.metric import Runner
+from scheduler.python.inprocess import plugged
+from scheduler.python.metric import Metric, Runner
+from scheduler.python.program import PYTHON, section_of
+from scheduler.storage.store import Experiment as StoredExperiment
+from scheduler.storage.store import Store
 
 if TYPE_CHECKING:
     from scheduler.python.experiment import Experiment
@@ -54,8 +58,8 @@ class Scheduler(Answers):
     """Drives an experiment: proposes trials, deploys and polls them, and fetches their metrics.
 
     All of it is stored before it is acted on; in another process, or after a crash, a Scheduler
-    on the same experiment goes on. One whose runner is known to schedd, not a Runner of the
-    program's, may as well be driven by ``schedd daemon`` and ``schedd resume``.
+    on the same experiment goes on, and so does ``schedd daemon``: at once where schedd knows the
+    runner, after :meth:`hand_over` where it is a Runner of the program's.
     """
 
     def __init__(
@@ -111,13 +115,52 @@ class Scheduler(Answers):
         self._set({})
         return self._run(timeout_hours, idle_callback)
 
+    def hand_over(self) -> "Experiment":
+        """Leave what is left of ``total_trials`` to whoever drives what this database holds.
+
+        That is ``schedd daemon`` or ``schedd resume``, where a Runner and Metrics of the program's
+        are made anew: their classes are imported, and called with the attributes of these objects
+        that are named as the constructor's arguments. Trials that run go on.
+        Raises UserInputError where another process could not do that, and Busy.
+        """
+        if self.session.place.temporary:
+            raise UserInputError("no other process finds a temporary database: give a storage=...")
+        if self.options.total_trials is None:
+            raise UserInputError("hand_over needs SchedulerOptions(total_trials=...)")
+        own = self.experiment.runner
+        section = section_of(own, self._fetching()) if isinstance(own, Runner) else None
+        self._set({})
+        if section is not None:
+            self.session.refresh()
+            self._name_runner({"type": PYTHON, PYTHON: section})
+        return self.experiment
+
+    def _name_runner(self, keys: Mapping[str, Any]) -> None:
+        session = self.session
+        before = session.definition
+        if before.runner.type == PYTHON and before.runner.options == keys[PYTHON]:
+            return
+        data = before.model_dump(by_alias=True, mode="json", exclude_unset=True)
+        after = ExperimentDefinition.model_validate({**data, "runner": keys})
+        store, now = session.place.store, time.time()
+        with translated():
+            lease = store.acquire(session.experiment, now)
+            try:
+                store.redefine(lease, after, now, "handed over by its program")
+            finally:
+                lease.release()
+        session.refresh()
+
+    def _fetching(self) -> dict[str, Metric]:
+        return {name: each for name, each in self.experiment.metrics.items() if each.fetches}
+
     def _check_metrics(self) -> None:
         """Raise UserInputError where a metric of a program's runner could never be fetched."""
         if not isinstance(self.experiment.runner, Runner):
             return
-        known = self.experiment.metrics
+        fetching = self._fetching()
         for name in sorted(self.experiment.definition.required_metrics):
-            if name not in known or not known[name].fetches:
+            if name not in fetching:
                 raise UserInputError(
                     f"the metric {name!r} does not say how it is fetched: subclass Metric, define "
                     "fetch_trial_data, and give it to the objective"
@@ -159,13 +202,14 @@ class Scheduler(Answers):
 
     def _driven(self, news: News) -> "Driven[News]":
         session, own = self.session, self.experiment.runner
-        plugs: Plugs | None = None
-        if isinstance(own, Runner):
-            fetching = (m for m in self.experiment.metrics.values() if m.fetches)
-            fetchers = {m.name: MetricFetcher(m, self.experiment) for m in fetching}
-            plugs = (InProcessRunner(own, self.experiment, news.set), fetchers)
+
+        def plug(store: Store, stored: StoredExperiment, wake: Callable[[], None]) -> Plugs:
+            if isinstance(own, Runner):
+                return plugged(own, self.experiment, wake)
+            return by_definition(store, stored, wake)
+
         self._generator.wake = news.set
-        return taken(session.place.store, session.experiment, news, self._generator, plugs=plugs)
+        return taken(session.place.store, session.experiment, news, self._generator, plug=plug)
 
 
 class _Kept:
