@@ -105,6 +105,19 @@ def statuses(experiment):
     return [trial.status.value for trial in experiment.trials.values()]
 
 
+def test_it_may_be_given_the_runner(experiment, tmp_path):
+    queue, mine = Queue(), experiment(None)
+    driver = Scheduler(mine, SOBOL, SchedulerOptions(total_trials=2), runner=queue)
+    assert mine.definition.runner.type == "python"
+    keys = {"type": "local", "command": ["true"]}
+    with pytest.raises(UserInputError, match="stored with another runner: 'python'"):
+        Scheduler(mine, runner=keys)
+    driver.close()
+    local = Scheduler(experiment(None, name="local"), SOBOL, runner=keys)
+    assert local.experiment.definition.runner.command == ("true",)
+    assert Scheduler(local.experiment, runner=keys).session is local.session
+
+
 def test_trials_are_run_and_learned_from_and_more_of_them_later(experiment):
     queue = Queue()
     mine = experiment(queue)

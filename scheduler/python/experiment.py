@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from scheduler.hand import added, appended, change, moved
-from scheduler.model.definition import ExperimentDefinition, signature
+from scheduler.model.definition import ExperimentDefinition, RunnerSpec, signature
 from scheduler.model.experiment import STATUS_QUO, Changes, ExperimentState
 from scheduler.model.observation import GeneratorRun as RunRow
 from scheduler.model.trial import Arm, Trial, TrialStatus
@@ -74,6 +74,15 @@ class Experiment(Results):
     def close(self) -> None:
         """Close the database; a temporary one is removed."""
         self.session.close()
+
+    def give(self, runner: Any) -> None:
+        """Let a runner deploy its trials. Raises UserInputError where another is stored."""
+        self.runner = runner
+        if isinstance(runner, UserRunner) or not self.session.is_made:
+            return
+        stored, wanted = self.session.definition.runner, RunnerSpec.model_validate(runner)
+        if stored != wanted:
+            raise UserInputError(f"{self.name} is stored with another runner: {stored.type!r}")
 
     # -- as a definition
 

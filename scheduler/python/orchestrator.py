@@ -67,9 +67,16 @@ class Scheduler(Answers):
         experiment: "Experiment",
         generation_strategy: Any = None,
         options: SchedulerOptions | None = None,
+        *,
+        runner: Any = None,
     ) -> None:
-        """Store the experiment, and candidates it may have. Raises UserInputError."""
+        """Store the experiment, and candidates it may have. Raises UserInputError.
+
+        ``runner``: what the experiment is given, where it has none yet.
+        """
         self.experiment = experiment
+        if runner is not None:
+            experiment.give(runner)
         self.options = options or SchedulerOptions()
         if generation_strategy is not None and not experiment.session.is_made:
             experiment.generation_strategy = generation_strategy
