@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         GenerationStrategy,
         GeneratorRun,
         TrialStatus,
+        choose_generation_strategy,
     )
     from scheduler.python.client import Client
     from scheduler.python.errors import (
@@ -66,11 +67,12 @@ if TYPE_CHECKING:
         SearchSpace,
         SumConstraint,
     )
-    from scheduler.python.trial import BatchTrial, Trial
+    from scheduler.python.trial import BaseTrial, BatchTrial, Trial
     from scheduler.python.words import ObjectiveProperties
 
 __all__ = [
     "Arm",
+    "BaseTrial",
     "BatchTrial",
     "Busy",
     "ChoiceParameter",
@@ -124,6 +126,7 @@ __all__ = [
     "TrialStatus",
     "UnsupportedError",
     "UserInputError",
+    "choose_generation_strategy",
     "optimize",
 ]
 _NAMES = {
@@ -137,7 +140,10 @@ _NAMES = {
     "generators": "Generators Models",
     "loop": "Optimized optimize",
     "metric": "Data Err Metric MetricFetchE Ok Runner SyntheticRunner",
-    "arms": ("Arm GenerationNode GenerationStep GenerationStrategy GeneratorRun TrialStatus"),
+    "arms": (
+        "Arm GenerationNode GenerationStep GenerationStrategy GeneratorRun TrialStatus "
+        "choose_generation_strategy"
+    ),
     "goals": (
         "ComparisonOp MultiObjective MultiObjectiveOptimizationConfig Objective "
         "ObjectiveThreshold OptimizationConfig OutcomeConstraint "
@@ -149,7 +155,7 @@ _NAMES = {
         "RangeParameterConfig SearchSpace SumConstraint"
     ),
     "orchestrator": "Scheduler SchedulerOptions",
-    "trial": "BatchTrial Trial",
+    "trial": "BaseTrial BatchTrial Trial",
     "words": "ObjectiveProperties",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}

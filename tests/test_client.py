@@ -369,6 +369,25 @@ def test_without_bayesian_optimization_arms_are_of_sobol(client):
     assert [node.generator for node in strategy.nodes] == ["sobol"]
 
 
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({}, []),
+        ({"num_trials": 30, "random_seed": 3}, []),
+        ({"max_parallelism_cap": 3}, [("sobol", 5, None), ("botorch", None, 3)]),
+        ({"num_initialization_trials": 0}, [("botorch", None, None)]),
+        (
+            {"num_initialization_trials": 9, "use_saasbo": True},
+            [("sobol", 9, None), ("saasbo", None, None)],
+        ),
+    ],
+)
+def test_a_strategy_is_chosen_by_axs_keywords(keywords, expected):
+    chosen = scheduler.choose_generation_strategy(None, **keywords)
+    found = [(node.generator, node.num_trials, node.max_parallelism) for node in chosen.nodes]
+    assert (found, chosen.seed) == (expected, keywords.get("random_seed", 0))
+
+
 def test_threads_share_a_client_and_do_no_trial_twice(begun):
     def work(_number: int) -> list[int]:
         found = []
@@ -445,7 +464,10 @@ def test_a_mistake_gets_one_sentence_and_changes_nothing(begun, raw, sentence):
         ({"outcome_constraints": ["size"]}, "'size' is not an outcome constraint"),
         ({"parameter_constraints": ["x == 1"]}, "is not one inequality with <= or >="),
         ({"outcome_constraints": ["a <= baseline"]}, "but there is no status_quo"),
-        ({"choose_generation_strategy_kwargs": {"use_saasbo": True}}, "takes no 'use_saasbo'"),
+        (
+            {"choose_generation_strategy_kwargs": {"winsorize": 1}},
+            "argument 'winsorize'; give the",
+        ),
         ({"options": {"runner": {"type": "nowhere"}}}, "nowhere"),
     ],
 )

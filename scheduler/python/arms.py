@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scheduler.model import nodes, trial
-from scheduler.model.nodes import GenerationNode
+from scheduler.model.nodes import SOBOL, GenerationNode
+from scheduler.model.strategy import FAST, SEED_ARMS
 from scheduler.model.trial import TrialStatus
 from scheduler.python.errors import translated
 
@@ -60,6 +61,31 @@ class GenerationStrategy(nodes.GenerationStrategy):
         from scheduler.python.generators import next_run
 
         return next_run(experiment, n)
+
+
+def choose_generation_strategy(  # noqa: PLR0913  # Ax's own
+    search_space: Any = None,  # noqa: ARG001  # Ax's own; the experiment's is looked at
+    *,
+    num_trials: int | None = None,  # noqa: ARG001  # as above
+    num_initialization_trials: int | None = None,
+    max_parallelism_cap: int | None = None,
+    use_saasbo: bool = False,
+    no_bayesian_optimization: bool = False,
+    random_seed: int | None = None,
+) -> GenerationStrategy:
+    """Return the strategy that Ax's keywords ask for; without any, the experiment's own default.
+
+    ``max_parallelism_cap``: pending trials of the model, at most. Raises UserInputError.
+    """
+    seed = random_seed or 0
+    if no_bayesian_optimization:
+        return GenerationStrategy(method="random_search", seed=seed)
+    if num_initialization_trials is None and max_parallelism_cap is None and not use_saasbo:
+        return GenerationStrategy(seed=seed)
+    start = SEED_ARMS if num_initialization_trials is None else num_initialization_trials
+    model = GenerationStep("saasbo" if use_saasbo else FAST.generator, -1, max_parallelism_cap)
+    steps = [GenerationStep(SOBOL, start), model] if start else [model]
+    return GenerationStrategy(steps=steps, seed=seed)
 
 
 class GenerationStep(GenerationNode):

@@ -107,18 +107,7 @@ class Client(Trials, Answers):
         Raises UserInputError.
         """
         given = objectives or {objective_name or "objective": {"minimize": minimize}}
-        strategy = dict(choose_generation_strategy_kwargs or {})
-        if strategy.pop("no_bayesian_optimization", False):
-            self._strategy = self._strategy or words.chosen("random_search")
-        if budget := strategy.pop("num_initialization_trials", None):
-            self._strategy = self._strategy or words.chosen(initialization_budget=budget)
-        seed = strategy.pop("random_seed", None)
-        if strategy:
-            raise UserInputError(
-                f"choose_generation_strategy_kwargs takes no {next(iter(strategy))!r}: give the "
-                "client a generation_strategy"
-            )
-        self._seed = self._seed if seed is None else seed
+        self._choose(choose_generation_strategy_kwargs or {})
         self._draft = {
             **self._described(name, description, parameters, parameter_constraints),
             **words.objectives_of(given),
@@ -129,6 +118,21 @@ class Client(Trials, Answers):
             **(options or {}),
         }
         self._make()
+
+    def _choose(self, keywords: Mapping[str, Any]) -> None:
+        if not keywords:
+            return
+        from scheduler.python.arms import choose_generation_strategy
+
+        try:
+            chosen = choose_generation_strategy(**keywords)
+        except TypeError as error:
+            raise UserInputError(
+                f"{error}; give the client a generation_strategy for what that does not say"
+            ) from None
+        self._strategy = self._strategy or chosen
+        if self._seed is None:
+            self._seed = keywords.get("random_seed")
 
     def configure_experiment(
         self,
