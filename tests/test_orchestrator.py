@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -116,6 +117,23 @@ def test_it_may_be_given_the_runner(experiment, tmp_path):
     local = Scheduler(experiment(None, name="local"), SOBOL, runner=keys)
     assert local.experiment.definition.runner.command == ("true",)
     assert Scheduler(local.experiment, runner=keys).session is local.session
+
+
+def test_a_daemon_that_looks_at_it_and_lets_go_is_waited_for(experiment):
+    driver = scheduler(experiment(Queue()), total_trials=1)
+    session = driver.session
+    lease = session.place.store.acquire(session.experiment, time.time())
+    real, tries = session.place.store.acquire, []
+
+    def let_go_at_the_second(*arguments):
+        tries.append(1)
+        if len(tries) == 2:
+            lease.release()
+        return real(*arguments)
+
+    session.place.store.acquire = let_go_at_the_second
+    driver.run_all_trials()
+    assert statuses(driver.experiment) == ["COMPLETED"]
 
 
 def test_trials_are_run_and_learned_from_and_more_of_them_later(experiment):

@@ -4,7 +4,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scheduler.daemon import Driven, Interrupted, News, Plugs, by_definition, drive, taken
 from scheduler.generation.protocol import GenerationReply, GenerationRequest
@@ -12,16 +12,22 @@ from scheduler.generation.worker import WorkerGenerator
 from scheduler.model import redefine
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState
+from scheduler.outside import looks
 from scheduler.python.answers import Answers
 from scheduler.python.errors import EvaluationsFailed, UserInputError, translated
 from scheduler.python.inprocess import plugged
 from scheduler.python.metric import Metric, Runner
 from scheduler.python.program import PYTHON, section_of
+from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment as StoredExperiment
 from scheduler.storage.store import Store
 
 if TYPE_CHECKING:
     from scheduler.python.experiment import Experiment
+
+GRACE = 5.0
+"""Seconds."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Scheduler(Answers):
         after = ExperimentDefinition.model_validate({**data, "runner": keys})
         store, now = session.place.store, time.time()
         with translated():
-            lease = store.acquire(session.experiment, now)
+            lease = _patiently(lambda: store.acquire(session.experiment, now))
             try:
                 store.redefine(lease, after, now, "handed over by its program")
             finally:
@@ -216,7 +222,22 @@ class Scheduler(Answers):
             return by_definition(store, stored, wake)
 
         self._generator.wake = news.set
-        return taken(session.place.store, session.experiment, news, self._generator, plug=plug)
+        store, generator = session.place.store, self._generator
+        return _patiently(lambda: taken(store, session.experiment, news, generator, plug=plug))
+
+
+def _patiently(take: Callable[[], T]) -> T:
+    """Return what can be taken; raise Held only where somebody else holds it for seconds.
+
+    A daemon holds what it finds for as long as it needs to see that it cannot drive it.
+    """
+    for is_last in looks(GRACE):
+        try:
+            return take()
+        except Held:
+            if is_last:
+                raise
+    raise AssertionError("the last look returns or raises")
 
 
 class _Kept:
