@@ -118,12 +118,15 @@ def check_while_driven(schedd, me: str) -> None:
     assert (status, "nothing to do" in err) == (0, True)
     assert schedd("tick")[0] == 0
     assert f"driven by {me}" in schedd("status")[1]
-    assert schedd("abandon", "1")[0] == 2
+    status, _, err = schedd("abandon", "2", "1")
+    assert (status, "trial 1 has ended already" in err) == (2, True)
+    assert "asked and not done yet" not in schedd("status")[1], "of all of them, or of none"
     assert f"at the next tick of {me}" in schedd("abandon", "2", "--reason", "too slow")[1]
 
 
 def check_retry(folder: Path, schedd) -> None:
-    assert "nobody drives it; takes effect with: schedd resume small" in schedd("retry", "2")[1]
+    said = schedd("retry", "2", "2")[1]
+    assert said.count("nobody drives it; takes effect with: schedd resume small") == 1
     assert "asked and not done yet: retry 2" in schedd("status")[1]
     assert process(folder, "resume").returncode == 0
     again = json.loads(schedd("trial", "2", "--json")[1])

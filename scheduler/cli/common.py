@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import wraps
@@ -25,6 +25,7 @@ from scheduler.storage.store import Experiment, Store
 DEFAULT_STORAGE = "sqlite:///schedd.db"
 LARGEST = 2**53
 """Above any index and any count; a database takes no number of any size."""
+_INDEX = click.IntRange(0, LARGEST)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -72,10 +73,18 @@ def name_argument(function: F) -> F:
 
 def trial_argument(function: F) -> F:
     """Add the arguments that say which trial is meant."""
-    function = click.option(
-        "--experiment", "-e", metavar="NAME", help="Needed where the store holds several."
-    )(function)
-    return click.argument("index", metavar="N", type=click.IntRange(0, LARGEST))(function)
+    return click.argument("index", metavar="N", type=_INDEX)(_experiment_option(function))
+
+
+def trials_argument(function: F) -> F:
+    """Add the arguments that say which trials are meant."""
+    argument = click.argument("indexes", metavar="N...", type=_INDEX, nargs=-1, required=True)
+    return argument(_experiment_option(function))
+
+
+def _experiment_option(function: F) -> F:
+    words = "Needed where the store holds several."
+    return click.option("--experiment", "-e", metavar="NAME", help=words)(function)
 
 
 def page_options(function: F) -> F:
@@ -163,7 +172,16 @@ def find_trial(storage: str | None, name: str | None, index: int) -> Found:
 
     Raises Refused where there is none, and as :func:`find` does.
     """
+    return find_trials(storage, name, (index,))[0]
+
+
+def find_trials(storage: str | None, name: str | None, indexes: Sequence[int]) -> list[Found]:
+    """Return the trials that are meant, each once; otherwise as :func:`find_trial`."""
     store, experiment = find(storage, name)
+    return [_trial(store, experiment, index) for index in dict.fromkeys(indexes)]
+
+
+def _trial(store: Store, experiment: Experiment, index: int) -> Found:
     record = read.trial(store, experiment.id, index)
     if record is None:
         there = read.count_trials(store, experiment.id)

@@ -1,13 +1,14 @@
 """The verbs that a person steers with: stop, abandon, release, retry; the driver obeys."""
 
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 
 from scheduler.cli import common
 from scheduler.cli.refused import Refused
 from scheduler.model.experiment import Ask, ExperimentStatus
-from scheduler.model.trial import TrialStatus
+from scheduler.model.trial import Trial, TrialStatus
 from scheduler.obey import RETRIABLE
 from scheduler.storage import read
 from scheduler.storage.store import Experiment, Store
@@ -30,56 +31,75 @@ def stop(name: str | None, reason: str, storage: str | None) -> None:
 
 
 @click.command()
-@common.trial_argument
+@common.trials_argument
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is kept.")
 @common.storage_option
-def abandon(index: int, experiment: str | None, reason: str, storage: str | None) -> None:
-    """Give up a trial.
+def abandon(
+    indexes: tuple[int, ...], experiment: str | None, reason: str, storage: str | None
+) -> None:
+    """Give up trials.
 
-    Its job is cancelled. It becomes ABANDONED, which is no failure and is not learned from.
+    Their jobs are cancelled. They become ABANDONED, which is no failure and is not learned from.
     """
-    found = common.find_trial(storage, experiment, index)
-    trial = found.record.trial
-    if trial.status.is_final:
-        raise Refused(f"trial {index} has ended already: it is {trial.status}")
-    ask(found.store, found.experiment, Ask("abandon", index, reason))
+    found = common.find_trials(storage, experiment, indexes)
+    for trial in _trials(found):
+        if trial.status.is_final:
+            raise Refused(f"trial {trial.index} has ended already: it is {trial.status}")
+    _ask_of_each(found, "abandon", reason)
 
 
 @click.command()
-@common.trial_argument
+@common.trials_argument
 @common.storage_option
-def retry(index: int, experiment: str | None, storage: str | None) -> None:
-    """Send a failed or abandoned trial back for a new attempt.
+def retry(indexes: tuple[int, ...], experiment: str | None, storage: str | None) -> None:
+    """Send failed or abandoned trials back for a new attempt.
 
     The same arms, a folder of its own, and fresh budgets for retries. An experiment that has
-    ended goes on for this trial alone, and ends again by what had stopped it.
+    ended goes on for these trials alone, and ends again by what had stopped it.
     """
-    found = common.find_trial(storage, experiment, index)
-    status = found.record.trial.status
-    if status not in RETRIABLE:
-        kinds = " or ".join(RETRIABLE)
-        raise Refused(f"trial {index} is {status}; only a trial that is {kinds} can be retried")
-    ask(found.store, found.experiment, Ask("retry", index))
+    found = common.find_trials(storage, experiment, indexes)
+    for trial in _trials(found):
+        if trial.status not in RETRIABLE:
+            kinds = " or ".join(RETRIABLE)
+            raise Refused(
+                f"trial {trial.index} is {trial.status}; only a trial that is {kinds} can be "
+                "retried"
+            )
+    _ask_of_each(found, "retry")
 
 
 @click.command()
-@common.trial_argument
+@common.trials_argument
 @common.storage_option
-def release(index: int, experiment: str | None, storage: str | None) -> None:
-    """Let a trial start whose job is held.
+def release(indexes: tuple[int, ...], experiment: str | None, storage: str | None) -> None:
+    """Let trials start whose jobs are held.
 
     For experiments with staging_required: true, whose trials wait until a person has looked at
-    them. It holds for later attempts of the trial too.
+    them. It holds for later attempts of a trial too.
     """
-    found = common.find_trial(storage, experiment, index)
-    trial, name = found.record.trial, found.experiment.definition.name
-    if not found.experiment.definition.runner.staging_required:
-        raise Refused(f"the trials of {name} are not held: it has no staging_required: true")
-    if trial.status.is_final or trial.status is TrialStatus.RUNNING:
-        raise Refused(f"trial {index} is {trial.status}; only one that waits can be released")
-    if trial.released:
-        raise Refused(f"trial {index} has been released already")
-    ask(found.store, found.experiment, Ask("release", index))
+    found = common.find_trials(storage, experiment, indexes)
+    definition = found[0].experiment.definition
+    if not definition.runner.staging_required:
+        raise Refused(
+            f"the trials of {definition.name} are not held: it has no staging_required: true"
+        )
+    for trial in _trials(found):
+        if trial.status.is_final or trial.status is TrialStatus.RUNNING:
+            raise Refused(
+                f"trial {trial.index} is {trial.status}; only one that waits can be released"
+            )
+        if trial.released:
+            raise Refused(f"trial {trial.index} has been released already")
+    _ask_of_each(found, "release")
+
+
+def _trials(found: Sequence[common.Found]) -> Iterator[Trial]:
+    return (each.record.trial for each in found)
+
+
+def _ask_of_each(found: Sequence[common.Found], verb: str, reason: str = "") -> None:
+    for each in found:
+        ask(each.store, each.experiment, Ask(verb, each.record.trial.index, reason))
 
 
 def ask(store: Store, experiment: Experiment, wanted: Ask) -> None:
