@@ -22,7 +22,8 @@ from scheduler import (
     UserInputError,
 )
 from scheduler.gauges import Gauges
-from scheduler.python.program import plug, section_of
+from scheduler.python.plugs import plug
+from scheduler.python.program import section_of
 from scheduler.service import Service
 from scheduler.storage import read
 from scheduler.storage.store import Store

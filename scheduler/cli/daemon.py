@@ -18,7 +18,7 @@ from scheduler.cli.refused import Refused
 from scheduler.gauges import Gauges
 from scheduler.model.experiment import Event, ExperimentState
 from scheduler.notify import Notifier
-from scheduler.python.program import plug
+from scheduler.python.plugs import plug
 from scheduler.scrape import keep_writing, serve
 from scheduler.service import Service
 from scheduler.submit import submit as store_it

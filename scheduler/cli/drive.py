@@ -26,7 +26,7 @@ from scheduler.daemon import (
 )
 from scheduler.model.experiment import Event, ExperimentState, ExperimentStatus
 from scheduler.notify import Notifier
-from scheduler.python.program import plug
+from scheduler.python.plugs import plug
 from scheduler.storage import read
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment, Store

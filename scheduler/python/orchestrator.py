@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scheduler.daemon import Driven, Interrupted, News, Plugs, by_definition, drive, taken
-from scheduler.generation.protocol import GenerationReply, GenerationRequest
-from scheduler.generation.worker import WorkerGenerator
 from scheduler.model import redefine
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event, ExperimentState
@@ -16,6 +14,7 @@ from scheduler.outside import looks
 from scheduler.python.answers import Answers
 from scheduler.python.errors import EvaluationsFailed, UserInputError, translated
 from scheduler.python.inprocess import plugged
+from scheduler.python.kept import Kept
 from scheduler.python.metric import Metric, Runner
 from scheduler.python.program import PYTHON, section_of
 from scheduler.storage.errors import Held
@@ -94,7 +93,7 @@ class Scheduler(Answers):
             }
             experiment.options["trials"] = trials
         super().__init__(experiment.made, lambda: None)
-        self._generator = _Kept()
+        self._generator = Kept()
         self.close = weakref.finalize(self, self._generator.end)
         """End the process that makes arms; otherwise it ends with this object."""
         experiment.save()
@@ -238,36 +237,3 @@ def _patiently(take: Callable[[], T]) -> T:
             if is_last:
                 raise
     raise AssertionError("the last look returns or raises")
-
-
-class _Kept:
-    """A generator in a process of its own that outlives those who drive, with what it learned."""
-
-    def __init__(self) -> None:
-        self.wake: Callable[[], None] = lambda: None
-        self._worker = WorkerGenerator(self._ring)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request has been asked whose reply was not taken yet."""
-        return self._worker.busy
-
-    def ask(self, request: GenerationRequest) -> None:
-        """Begin on ``request`` and return at once."""
-        self._worker.ask(request)
-
-    def reply(self) -> GenerationReply | str | None:
-        """Return the reply, a sentence on why there will be none, or None: not yet."""
-        return self._worker.reply()
-
-    def _ring(self) -> None:
-        self.wake()
-
-    def close(self) -> None:
-        """Forget what was asked; only a process that is at work is ended."""
-        if self.busy:
-            self.end()
-
-    def end(self) -> None:
-        """End the process."""
-        self._worker.close()
