@@ -4,15 +4,16 @@ The same tests run against the cluster of ``KUBECONFIG`` where that is set (``ma
 test-kubernetes``); so they show that the fake does not make things up.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from services.kubernetes import place as places
 from services.kubernetes import real, schema
 from services.kubernetes.cluster import NAMESPACE, FakeCluster
 from services.kubernetes.containers import Script
 from services.kubernetes.patch import JSON_PATCH, MERGE_PATCH
+from services.kubernetes.place import Place
 from services.kubernetes.probe import Probe
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
@@ -20,16 +21,27 @@ REAL = pytest.param("real", marks=pytest.mark.kubernetes)
 
 
 @pytest.fixture(params=["fake", REAL])
-def probe(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Probe]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A namespace on a server. Containers do nothing there."""
     if request.param == "real":
         if why := real.why_not():
             pytest.skip(why)
-        with real.namespace() as found:
+        with places.on_cluster(tmp_path, restricted=False) as found:
             yield found
         return
     with FakeCluster(tmp_path / "cluster", Script()) as cluster:
-        yield Probe(str(cluster.kubeconfig), NAMESPACE)
+        yield Place(Probe(str(cluster.kubeconfig), NAMESPACE), tmp_path, cluster)
+
+
+@pytest.fixture
+def probe(place: Place) -> Probe:
+    return place.probe
+
+
+def pod_of(place: Place, name: str = "one") -> dict:
+    """Return the first Pod of a Job, once it has one."""
+    place.wait(30, lambda: place.pods(name))
+    return place.pods(name)[0]
 
 
 def job(name: str = "one", **spec: object) -> dict:
@@ -64,18 +76,21 @@ def test_a_new_object_of_an_old_name_has_another_uid(probe):
     assert made(probe, job())["metadata"]["uid"] != uid
 
 
-@pytest.mark.parametrize("wrong", ["uid", "resourceVersion"])
-def test_a_deletion_with_a_wrong_precondition_is_a_conflict(probe, wrong):
+@pytest.mark.parametrize(
+    ("wrong", "word"), [("uid", "UID"), ("resourceVersion", "ResourceVersion")]
+)
+def test_a_deletion_with_a_wrong_precondition_is_a_conflict(probe, wrong, word):
     made(probe, job())
     other = {"uid": "5f3c8c5e-0000-0000-0000-000000000000", "resourceVersion": "1"}[wrong]
     refused = probe.delete("jobs", "one", preconditions={wrong: other})
     assert (refused.code, refused.reason) == (409, "Conflict")
+    assert f"the {word} in the precondition ({other}) does not match" in refused.message
     assert probe.get("jobs", "one").code == 200
 
 
-def test_a_foreground_deletion_leaves_the_job_until_its_pods_are_gone(probe):
+def test_a_foreground_deletion_leaves_the_job_until_its_pods_are_gone(place, probe):
     made(probe, job(suspend=False))
-    real.wait(30, lambda: probe.get("pods", query="labelSelector=job-name=one").body["items"])
+    pod_of(place)
     reply = probe.delete("jobs", "one", propagationPolicy="Foreground")
     assert reply.code == 200
     left = probe.get("jobs", "one")
@@ -90,7 +105,7 @@ def test_a_json_patch_whose_test_fails_changes_nothing(probe):
     ]
     refused = probe.patch("jobs", "one", patch, JSON_PATCH)
     assert (refused.code, refused.reason) == (422, "Invalid")
-    missing = [{"op": "replace", "path": "/metadata/labels/none", "value": "x"}]
+    missing = [{"op": "test", "path": "/metadata/labels/none", "value": "x"}, patch[1]]
     assert probe.patch("jobs", "one", missing, JSON_PATCH).code == 422
     assert probe.get("jobs", "one").body["spec"]["backoffLimit"] == 0
 
@@ -108,11 +123,13 @@ def test_a_json_patch_with_escaped_keys(probe):
     assert reply.body["spec"]["activeDeadlineSeconds"] == 9
 
 
-def test_a_merge_patch_of_another_version_or_uid_is_a_conflict(probe):
+def test_a_merge_patch_of_another_version_or_uid_is_refused(probe):
     made(probe, job())
-    for wrong in ({"resourceVersion": "1"}, {"uid": "5f3c8c5e-0000-0000-0000-000000000000"}):
-        reply = probe.patch("jobs", "one", {"metadata": wrong}, MERGE_PATCH)
-        assert (reply.code, reply.reason) == (409, "Conflict")
+    reply = probe.patch("jobs", "one", {"metadata": {"resourceVersion": "1"}}, MERGE_PATCH)
+    assert (reply.code, reply.reason) == (409, "Conflict")
+    another = {"metadata": {"uid": "5f3c8c5e-0000-0000-0000-000000000000"}}
+    reply = probe.patch("jobs", "one", another, MERGE_PATCH)
+    assert (reply.code, reply.reason) == (422, "Invalid")
     reply = probe.patch("jobs", "one", {"metadata": {"labels": {"of": None}}}, MERGE_PATCH)
     assert "of" not in (reply.body["metadata"].get("labels") or {})
 
@@ -184,23 +201,26 @@ def test_what_a_user_may_do_is_told(probe):
     assert (reply.code, reply.body["status"]["allowed"]) == (201, True)
 
 
-def test_a_quota_refuses_with_its_words_and_forbidden(probe):
-    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"count/jobs.batch": "1"}}}
-    assert probe.create("resourcequotas", quota).code == 201
-    if os.environ.get(real.VARIABLE):  # its controller counts first
-        real.wait(60, lambda: probe.get("resourcequotas", "few").body["status"].get("used"))
+def test_a_quota_refuses_with_its_words_and_forbidden(place, probe):
+    place.set_quota(count__jobs_batch="1")
     made(probe, job())
     refused = probe.create("jobs", job("two"))
     assert (refused.code, refused.reason) == (403, "Forbidden")
     assert "exceeded quota" in refused.message
 
 
-def test_a_log_that_is_not_there_yet_is_a_bad_request(probe):
+def test_a_log_that_is_not_there_yet_is_no_text(place, probe):
+    """A Pod that has no node has an empty answer; one whose container waits, a bad request."""
     made(probe, job(suspend=False))
-    real.wait(30, lambda: probe.get("pods", query="labelSelector=job-name=one").body["items"])
-    pod = probe.get("pods", query="labelSelector=job-name=one").body["items"][0]
-    assert probe.get("pods", f"{pod['metadata']['name']}/log", "container=none").code == 400
+    name = pod_of(place)["metadata"]["name"]
+    assert probe.get("pods", f"{name}/log", "container=none").code == 400
     assert probe.get("pods", "nobody/log").code == 404
+    if place.cluster is not None:
+        place.cluster.nodes.names.clear()
+        made(probe, job("two", suspend=False))
+        name = pod_of(place, "two")["metadata"]["name"]
+    if not place.runs_pods or place.cluster is not None:
+        assert probe.get("pods", f"{name}/log", "container=trial").code == 204
 
 
 def test_nothing_is_stored_in_a_namespace_that_is_not_there(probe):

@@ -131,8 +131,10 @@ def dispose(api: Api, name: str, uid: str, seconds: int) -> None:
     except NotThere:
         return
     except Refusal as refusal:
-        another = refusal.status == 409 and "UID in precondition" in str(refusal)
-        if not another and refusal.status != 422:  # another Job has that name now
+        if refusal.status not in (409, 422):
+            raise
+        found = get(api, name)
+        if found is not None and objects.uid(found) == uid:  # else another Job has that name
             raise
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from threading import RLock
 
 from services.kubernetes import admission, quota, validation
-from services.kubernetes.errors import ApiError, forbidden, not_found
+from services.kubernetes.errors import ApiError, forbidden, invalid, not_found
 from services.kubernetes.facts import labelled
 from services.kubernetes.faults import Answer, Request
 from services.kubernetes.jobs import JobController
@@ -154,6 +154,12 @@ class Api:
         for key in ("name", "namespace"):
             if new["metadata"].get(key) != old["metadata"].get(key):
                 raise ApiError(400, f"the {key} of the object does not match the request")
+        if new["metadata"].get("uid") != old["metadata"]["uid"]:
+            group, _, kind = GROUPS[resource]
+            why = (
+                f'metadata.uid: Invalid value: "{new["metadata"].get("uid")}": field is immutable'
+            )
+            raise invalid(kind, group, request.name, [why])
         if request.resource.endswith("/status"):
             return self.store.update(resource, old | {"status": new.get("status", {})})
         new["status"] = old.get("status", {})
@@ -194,6 +200,8 @@ class Api:
         if node in self.kubelet.nodes.dead:
             where = f"https://{node}:10250/containerLogs/{request.namespace}/{request.name}"
             raise ApiError(500, f'Get "{where}": dial tcp: i/o timeout', "InternalError")
+        if not node:
+            return Answer(204, b"", "")
         containers = self.kubelet.containers.get(pod["metadata"]["uid"], {})
         return Answer(200, log(pod, containers, request.query, self.store.now()), "text/plain")
 

@@ -21,8 +21,6 @@ def log(pod: dict, containers: dict[str, Container], query: dict[str, str], now:
     if query.get("previous") == "true":
         message = f'previous terminated container "{chosen}" in pod "{name}" not found'
         raise ApiError(400, message)
-    if not pod["spec"].get("nodeName"):
-        raise ApiError(400, f"pod {name} does not have a host assigned")
     container = containers.get(chosen)
     if container is None:
         raise ApiError(

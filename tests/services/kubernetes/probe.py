@@ -33,11 +33,13 @@ class Probe:
         self.settings = client.Configuration()
         config.load_kube_config(kubeconfig, client_configuration=self.settings)
         self.kubeconfig, self.namespace, self.token = kubeconfig, namespace, token
-        certificates = {} if token else {"cert_file": self.settings.cert_file}
+        settings = self.settings
+        own = {"cert_file": settings.cert_file, "key_file": settings.key_file}
         self._pool = urllib3.PoolManager(
-            ca_certs=self.settings.ssl_ca_cert,
-            key_file=None if token else self.settings.key_file,
-            **certificates,
+            ca_certs=settings.ssl_ca_cert,
+            cert_reqs="CERT_REQUIRED" if settings.verify_ssl else "CERT_NONE",
+            server_hostname=settings.tls_server_name,
+            **({} if token else own),
         )
 
     def ask(

@@ -174,17 +174,18 @@ class Store:
 
 
 def check_preconditions(resource: str, item: dict, wanted: dict) -> None:
-    """Raise a Conflict where ``item`` is not the one that is meant."""
-    meta, group = item["metadata"], GROUPS[resource][0]
-    if wanted.get("uid") and wanted["uid"] != meta["uid"]:
-        raise conflict(resource, group, meta["name"], _uid_differs(wanted["uid"], item))
-    version = wanted.get("resourceVersion")
-    if version and version != meta["resourceVersion"]:
-        why = (
-            f"Precondition failed: ResourceVersion in precondition: {version}, "
-            f"ResourceVersion in object meta: {meta['resourceVersion']}"
-        )
-        raise conflict(resource, group, meta["name"], why)
+    """Raise a Conflict where ``item`` is not the one that is meant, in the words of a delete."""
+    meta, (group, _, kind) = item["metadata"], GROUPS[resource]
+    for word, given, mine, what in (
+        ("UID", wanted.get("uid"), meta["uid"], "deleted and then recreated"),
+        ("ResourceVersion", wanted.get("resourceVersion"), meta["resourceVersion"], "modified"),
+    ):
+        if given and given != mine:
+            why = (
+                f"the {word} in the precondition ({given}) does not match the {word} in record "
+                f"({mine}). The object might have been {what}"
+            )
+            raise conflict(kind, group, meta["name"], why)
 
 
 def _uid_differs(uid: str, item: dict) -> str:

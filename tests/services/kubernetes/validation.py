@@ -49,7 +49,7 @@ def _bad(path: str, value: object, why: str) -> str:
 
 def _metadata(item: dict) -> Iterator[str]:
     meta = item.get("metadata") or {}
-    name = meta.get("name") or meta.get("generateName") or ""
+    name = meta.get("name") or (meta.get("generateName") or "").removesuffix("-")
     if not name:
         yield "metadata.name: Required value: name or generateName is required"
     elif not _DNS_NAME.fullmatch(name) or len(name) > 253:
