@@ -62,7 +62,7 @@ test-http: $(VENV)/.test $(VENV)/http/bin/st ## hold the API against its descrip
 
 test-kubernetes: $(VENV)/.test ## test against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster's configuration"; exit 2; }
-	pytest -m kubernetes
+	pytest -m kubernetes -rs
 
 bench: $(VENV)/.test ## speed, side by side with the peers, in a venv of their own
 	python tests/benchmarks/run.py

@@ -46,7 +46,8 @@ def pod_of(place: Place, name: str = "one") -> dict:
 
 def job(name: str = "one", **spec: object) -> dict:
     container = {"name": "trial", "image": "busybox:1", "command": ["true"]}
-    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    pod = {"restartPolicy": "Never", "automountServiceAccountToken": False}
+    template = {"spec": pod | {"containers": [container]}}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -28,7 +28,7 @@ IMAGE = os.environ.get("SCHEDD_TEST_IMAGE", "busybox:1.36")
 SECURITY = "pod-security.kubernetes.io/enforce"
 
 
-NOWHERE = {"schedd.io/test": "no node has this"}
+NOWHERE = {"schedd.io/test": "no-node-has-this"}
 """Keeps Pods from nodes that only pretend to run them."""
 
 

@@ -106,9 +106,11 @@ def _job(job: dict) -> Iterator[str]:
 
 
 def _pod(spec: dict, path: str) -> Iterator[str]:
-    for key in spec.get("nodeSelector") or {}:
+    for key, value in (spec.get("nodeSelector") or {}).items():
         if not _KEY.fullmatch(key):
             yield _bad(f"{path}.nodeSelector", key, "name part must consist of")
+        if value and (not _LABEL.fullmatch(value) or len(value) > 63):
+            yield _bad(f"{path}.nodeSelector", value, "a valid label must be an empty string or")
     if not spec.get("containers"):
         yield f"{path}.containers: Required value"
     volumes = [v.get("name") for v in spec.get("volumes") or ()]
