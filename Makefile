@@ -58,7 +58,7 @@ $(VENV)/http/bin/st:
 	$(VENV)/http/bin/python -m pip install --quiet 'schemathesis==4.32.5'
 
 test-http: $(VENV)/.test $(VENV)/http/bin/st ## hold the API against its description, with schemathesis
-	SCHEDD_SCHEMATHESIS=$(VENV)/http/bin/st pytest -m schemathesis
+	SCHEDD_SCHEMATHESIS=$(CURDIR)/$(VENV)/http/bin/st pytest -m schemathesis
 
 test-kubernetes: $(VENV)/.test ## test against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to a cluster's configuration"; exit 2; }
