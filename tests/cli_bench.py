@@ -10,9 +10,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from places import server
+from places import EITHER, server
 
 from scheduler.cli import main
+from scheduler.storage.store import Store
+from scheduler.storage.transfer import lines, restore
 
 FILE = """\
 schema: schedd/v1
@@ -85,21 +87,26 @@ def finished(tmp_path_factory) -> Path:
 def _carried(folder: Path) -> str:
     """Return a database of a server that holds the same as the folder's."""
     url = server().url(server().create())
-    for words in (
-        ("export", "small", "-o", "all.jsonl"),
-        ("import", "all.jsonl", "--storage", url),
-    ):
-        done = process(folder, *words)
-        assert done.returncode == 0, done.stderr
-    (folder / "all.jsonl").unlink()
+    carry(folder, url)
     return url
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
-def on_both(request, finished, schedd, monkeypatch):
-    """Let the verbs find the finished experiment in a database of either kind."""
-    if request.param == "postgresql":
-        monkeypatch.setenv("SCHEDD_STORAGE", _carried(finished))
+def carry(folder: Path, url: str) -> None:
+    """Store what is in a folder's database in a new one, too."""
+    here, there = Store.open(f"sqlite:///{folder}/schedd.db"), Store.open(url, create=True)
+    for name in here.names():
+        assert restore(there, lines(here, here.find(name))) == name
+    here.close()
+    there.close()
+
+
+@pytest.fixture(params=EITHER)
+def on_both(request, finished, monkeypatch) -> str:
+    """Let the verbs find the finished experiment in a database of either kind; return its URL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{finished}/schedd.db"
+    monkeypatch.setenv("SCHEDD_STORAGE", _carried(finished))
+    return _carried(finished)
 
 
 @pytest.fixture
@@ -111,8 +118,6 @@ def schedd(finished, monkeypatch):
 
 def caller(monkeypatch):
     """Return such a function for the present folder."""
-    monkeypatch.delenv("SCHEDD_STORAGE", raising=False)
-
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["schedd", *arguments])
         out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()

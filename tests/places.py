@@ -2,8 +2,9 @@
 
 import atexit
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from services.postgres import Server, why_not
@@ -11,6 +12,10 @@ from services.postgres import Server, why_not
 from scheduler.storage.store import Store
 
 KINDS = ("sqlite", "postgresql")
+EITHER = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql))
+"""The same, for what takes longer: on PostgreSQL where that is asked for (make test-postgresql)."""
+
+os.environ.pop("SCHEDD_STORAGE", None)  # whoever runs the tests keeps experiments there
 
 
 @functools.cache
@@ -33,14 +38,14 @@ def _template() -> str:
 
 
 @contextmanager
-def place(kind: str, folder) -> Iterator[str]:
-    """The URL of a database that holds nothing yet."""
+def place(kind: str, folder, name: str = "s") -> Iterator[str]:
+    """The URL of a database that holds nothing yet; one of SQLite lies in ``folder``."""
     if kind == "sqlite":
-        yield f"sqlite:///{folder}/s.db"
+        yield f"sqlite:///{folder}/{name}.db"
         return
-    name = server().create(_template())
-    yield server().url(name)
-    server().drop(name)
+    made = server().create(_template())
+    yield server().url(made)
+    server().drop(made)
 
 
 @pytest.fixture(params=KINDS)
@@ -53,3 +58,26 @@ def url(request, tmp_path) -> Iterator[str]:
 def postgres_url(tmp_path) -> Iterator[str]:
     with place("postgresql", tmp_path) as found:
         yield found
+
+
+@pytest.fixture(params=EITHER)
+def urls(request, tmp_path) -> Iterator[Callable[[str], str]]:
+    """A function that gives each name a database of its own, all of one kind."""
+    with ExitStack() as made:
+        yield functools.cache(lambda n: made.enter_context(place(request.param, tmp_path, n)))
+
+
+@pytest.fixture
+def either(urls, tmp_path, monkeypatch) -> str:
+    """As ``url``, for tests that take longer; trials' folders are made in the test's own."""
+    monkeypatch.chdir(tmp_path)
+    return urls("s")
+
+
+@pytest.fixture
+def storage(urls, monkeypatch) -> str:
+    """The database of verbs that are told of none and are called in the test's folder."""
+    found = urls("schedd")
+    if not found.startswith("sqlite"):
+        monkeypatch.setenv("SCHEDD_STORAGE", found)
+    return found

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from places import url
+from places import either, url, urls
 
 import scheduler
 from scheduler import (
@@ -23,7 +23,7 @@ from scheduler import (
 from scheduler.loop import Loop
 from scheduler.storage.store import Store
 
-__all__ = ["url"]
+__all__ = ["either", "url", "urls"]
 
 SPACE = [
     {"name": "x", "type": "range", "bounds": [-5.0, 10.0]},
@@ -35,12 +35,12 @@ SOBOL = {"nodes": [{"generator": "sobol"}]}
 
 
 @pytest.fixture
-def client(tmp_path):
+def client(either):
     """A function that makes clients of one store, which are closed in the end."""
     made = []
 
     def make(**options) -> Client:
-        options = {"storage": f"sqlite:///{tmp_path}/s.db", "generation_strategy": SOBOL} | options
+        options = {"storage": either, "generation_strategy": SOBOL} | options
         made.append(Client(**options))
         return made[-1]
 
@@ -336,9 +336,9 @@ while True:
 """
 
 
-def test_processes_share_an_experiment_and_do_no_trial_twice(client, url, tmp_path, monkeypatch):
+def test_processes_share_an_experiment_and_do_no_trial_twice(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # beside a server, trials' folders are made where one is
-    mine = client(storage=url)
+    mine = Client(url, generation_strategy=SOBOL)
     mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, total_trials=8)
     command = [sys.executable, "-P", "-c", WORKER, url]
     workers = [
@@ -349,6 +349,7 @@ def test_processes_share_an_experiment_and_do_no_trial_twice(client, url, tmp_pa
     assert [err for _, err in answers] == ["", ""]
     assert sorted(int(line) for out, _ in answers for line in out.split()) == list(range(8))
     assert statuses(mine) == ["COMPLETED"] * 8
+    mine.close()
 
 
 def test_a_trials_parameters_are_told_again(begun):

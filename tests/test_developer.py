@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from places import either, urls
 
 from scheduler import (
     Arm,
@@ -42,6 +43,8 @@ from scheduler.config.load import load_text
 from scheduler.model.relative import relativized
 from scheduler.model.trial import TRANSITIONS
 
+__all__ = ["either", "urls"]
+
 X1, X2 = RangeParameter("x1", lower=0.0, upper=10.0), RangeParameter("x2", lower=0.0, upper=5.0)
 SPACE = SearchSpace([X1, X2])
 LOSS = OptimizationConfig(Objective("loss", minimize=True))
@@ -57,13 +60,12 @@ MOVES = {
 
 
 @pytest.fixture
-def experiment(tmp_path):
+def experiment(either):
     """A function that makes experiments of one store, which are closed in the end."""
     made = []
 
     def make(name: str = "dev", config=LOSS, **options) -> Experiment:
-        storage = f"sqlite:///{tmp_path}/s.db"
-        made.append(Experiment(SPACE, name, config, storage=storage, **options))
+        made.append(Experiment(SPACE, name, config, storage=either, **options))
         return made[-1]
 
     yield make
@@ -282,10 +284,10 @@ def test_what_another_process_made_meanwhile_is_not_overwritten(experiment):
         trial.mark_running()
 
 
-def test_what_a_program_began_the_service_door_ends(experiment, tmp_path):
+def test_what_a_program_began_the_service_door_ends(experiment, either):
     mine = experiment()
     mine.new_trial().add_arm(Arm(HERE)).mark_running()
-    with Client(f"sqlite:///{tmp_path}/s.db") as client:
+    with Client(either) as client:
         client.load_experiment("dev")
         client.complete_trial(0, (1.0, 0.0))
         _, index = client.get_next_trial()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from places import either, urls
 
 from scheduler import Client
 from scheduler.http import bodies
@@ -14,6 +15,8 @@ from scheduler.http.describe import description
 from scheduler.http.guard import NoToken, guard_of, token_in
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.python.session import Place
+
+__all__ = ["either", "urls"]
 
 HOST = "127.0.0.1:8321"
 TOKEN = "t" * 43
@@ -53,15 +56,15 @@ class Asker:
         return int(said[0].split()[0]), dict(said[1]), json.loads(answer)
 
 
-def app_of(folder: Path, **options) -> App:
-    place = Place(f"sqlite:///{folder}/s.db")
+def app_of(url: str, **options) -> App:
+    place = Place(url)
     names = [HOST, "localhost:8321"]
     return App(place, guard_of(names, ["tune.example.org"], TOKEN), **options)
 
 
 @pytest.fixture
-def app(tmp_path):
-    made = app_of(tmp_path)
+def app(either):
+    made = app_of(either)
     yield made
     made._place.close()
 
@@ -95,10 +98,11 @@ def run_through(ask) -> list[float]:
 # -- what is asked
 
 
-def test_trials_are_handed_out_and_completed_as_the_client_does_it(begun, tmp_path):
+def test_trials_are_handed_out_and_completed_as_the_client_does_it(begun, urls, tmp_path, monkeypatch):
     points = run_through(begun)
     (tmp_path / "other").mkdir()
-    with Client(f"sqlite:///{tmp_path}/other/s.db") as other:
+    monkeypatch.chdir(tmp_path / "other")
+    with Client(urls("other/s")) as other:
         other.configure_experiment(SPACE, name="e")
         other.configure_optimization("-loss")
         other.configure(**{k: WRITTEN[k] for k in ("generation_strategy", "trials")})
@@ -154,12 +158,12 @@ def test_the_definition_that_is_shown_may_be_given_again(begun):
 # -- no trial is lost
 
 
-def test_the_same_request_is_handed_the_same_trial(begun, tmp_path):
+def test_the_same_request_is_handed_the_same_trial(begun, either):
     at = "/v1/experiments/e/trials/next"
     first = begun("POST", at, {}, **KEY)[2]
     assert begun("POST", at, {}, **KEY)[2] == first
     assert begun("POST", at, {})[2]["index"] == 1
-    again = Asker(app_of(tmp_path))  # another server, after a crash of this one
+    again = Asker(app_of(either))  # another server, after a crash of this one
     assert again("POST", at, {}, **KEY)[2] == first
     assert again("POST", at, {}, **{"Idempotency-Key": "another-one"})[2]["index"] == 2
     again.app._place.close()

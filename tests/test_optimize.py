@@ -5,8 +5,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from places import either, urls
 
 from scheduler import EvaluationsFailed, ObjectNotFoundError, UserInputError, optimize
+
+__all__ = ["either", "urls"]
 
 SPACE = [
     {"name": "x", "type": "range", "bounds": [-5.0, 10.0]},
@@ -134,8 +137,7 @@ def test_where_most_evaluations_fail_that_is_raised(caplog):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_ctrl_c_keeps_what_is_done_and_another_call_goes_on(n_jobs, tmp_path, monkeypatch):
-    url = f"sqlite:///{tmp_path}/s.db"
+def test_ctrl_c_keeps_what_is_done_and_another_call_goes_on(n_jobs, either):
     calls: list[int] = []
 
     def interrupted(parameters):
@@ -144,13 +146,13 @@ def test_ctrl_c_keeps_what_is_done_and_another_call_goes_on(n_jobs, tmp_path, mo
             raise KeyboardInterrupt
         return bowl(parameters)
 
-    found = run(interrupted, storage=url, n_jobs=n_jobs)
+    found = run(interrupted, storage=either, n_jobs=n_jobs)
     statuses = [row["trial_status"] for row in rows(found)]
     assert statuses.count("COMPLETED") >= 2 - (n_jobs - 1)
     assert set(statuses) == {"COMPLETED", "ABANDONED"}
     assert found.best_parameters
     found.experiment.close()
-    more = run(storage=url)
+    more = run(storage=either)
     assert len(rows(more)) == 4
     assert [row["x"] for row in rows(more)][:2] == [row["x"] for row in rows(found)][:2]
 

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from places import either, urls
 
 from scheduler import (
     Arm,
@@ -30,6 +31,8 @@ from scheduler import (
     UserInputError,
 )
 from scheduler.generation.inline import InlineGenerator
+
+__all__ = ["either", "urls"]
 
 SPACE = SearchSpace([RangeParameter("x", lower=-5.0, upper=10.0)])
 SOBOL = GenerationStrategy(steps=[GenerationStep(Models.SOBOL)])
@@ -79,13 +82,12 @@ class Queue(Runner):
 
 
 @pytest.fixture
-def experiment(tmp_path):
+def experiment(either):
     made = []
 
     def make(runner, metric=None, name="loop", **options) -> Experiment:
         config = OptimizationConfig(Objective(metric or Loss("loss"), minimize=True))
-        url = f"sqlite:///{tmp_path}/s.db"
-        made.append(Experiment(SPACE, name, config, runner=runner, storage=url, **options))
+        made.append(Experiment(SPACE, name, config, runner=runner, storage=either, **options))
         return made[-1]
 
     yield make

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 from cli_bench import ENTRY
+from places import EITHER, either, place, urls
 
 from scheduler import Client, ObjectNotFoundError, ScheddError, UnsupportedError, UserInputError
 from scheduler.cli.refused import Refused
 from scheduler.cli.serve import _address
 from scheduler.http import serve
+
+__all__ = ["either", "urls"]
 
 ROOT = Path(__file__).parent.parent
 SPACE = [{"name": "x", "type": "range", "bounds": [0.0, 1.0]}]
@@ -27,8 +30,8 @@ SOBOL = {"nodes": [{"generator": "sobol"}]}
 class Served:
     """A server of its own process, and what it says."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        environment = {**os.environ, "SCHEDD_STORAGE": f"sqlite:///{folder}/tuning.db"}
+    def __init__(self, folder: Path, storage: str, *options: str) -> None:
+        environment = {**os.environ, "SCHEDD_STORAGE": storage}
         self.process = subprocess.Popen(
             [*ENTRY, "serve", *options], cwd=folder, env=environment, stderr=subprocess.PIPE
         )
@@ -43,13 +46,14 @@ class Served:
         return self.process.returncode, said
 
 
-@pytest.fixture(scope="module")
-def on_port(tmp_path_factory):
+@pytest.fixture(scope="module", params=EITHER)
+def on_port(request, tmp_path_factory):
     """A server on a port, its token, and what it says in the end."""
     folder = tmp_path_factory.mktemp("port")
-    served = Served(folder, "--listen", "127.0.0.1:0")
-    yield served, (folder / "schedd.token").read_text().strip()
-    assert served.end() == (0, b"")
+    with place(request.param, folder) as storage:
+        served = Served(folder, storage, "--listen", "127.0.0.1:0")
+        yield served, (folder / "schedd.token").read_text().strip()
+        assert served.end() == (0, b"")
 
 
 def carried_out(client: Client) -> tuple[object, ...]:
@@ -168,7 +172,7 @@ def test_who_takes_too_long_over_a_request_is_hung_up_on(monkeypatch):
 # -- the verb
 
 
-def test_the_commands_of_the_document_work_at_a_socket_of_ones_own(tmp_path):
+def test_the_commands_of_the_document_work_at_a_socket_of_ones_own(either, tmp_path):
     text = (ROOT / "docs/http.md").read_text()
     start, commands = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     verb = start.split()
@@ -176,7 +180,7 @@ def test_the_commands_of_the_document_work_at_a_socket_of_ones_own(tmp_path):
     stale = socket.socket(socket.AF_UNIX)
     stale.bind(str(tmp_path / "tuning.sock"))  # of a server that was killed
     stale.close()
-    served = Served(tmp_path, *verb[2:])
+    served = Served(tmp_path, either, *verb[2:])
     path = tmp_path / "tuning.sock"
     try:
         assert path.stat().st_mode & 0o777 == 0o600
@@ -228,8 +232,8 @@ def test_an_address_that_is_none_is_refused(listen):
 
 
 @pytest.mark.schemathesis
-def test_the_server_is_as_it_is_described(tmp_path):
-    served = Served(tmp_path, "--listen", "127.0.0.1:0")
+def test_the_server_is_as_it_is_described(either, tmp_path):
+    served = Served(tmp_path, either, "--listen", "127.0.0.1:0")
     token = (tmp_path / "schedd.token").read_text().strip()
     with Client(served.url, token=token) as client:
         client.create_experiment(SPACE, name="one", objective_name="loss")

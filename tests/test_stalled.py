@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from places import url
 from simulation.bench import Bench, definition
 
 from runners.base import JobReport, JobState
@@ -10,6 +11,8 @@ from runners.testing import FakeRunner
 from scheduler.model.experiment import Event, ExperimentState, Progress, Tally, Verdict
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.stalled import AT_FIRST, AT_LEAST, NO_SIGNS, Signs, hindrance, news
+
+__all__ = ["url"]
 
 T = TrialStatus
 NOW = 1e6
@@ -133,8 +136,8 @@ class Queue(FakeRunner):
 
 
 @pytest.fixture
-def bench(tmp_path):
-    made = Bench(f"sqlite:///{tmp_path}/s.db", tmp_path, trials={"max_pending_trials": 1})
+def bench(url, tmp_path):
+    made = Bench(url, tmp_path, trials={"max_pending_trials": 1})
     yield made
     made.close()
 

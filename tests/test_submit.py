@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from places import url
 
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes, ExperimentStatus
@@ -11,6 +12,8 @@ from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Store
 from scheduler.submit import submit, trials_dir
+
+__all__ = ["url"]
 
 
 def definition(**changes) -> ExperimentDefinition:
@@ -26,13 +29,14 @@ def definition(**changes) -> ExperimentDefinition:
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    made = Store.open(f"sqlite:///{tmp_path}/s.db", create=True)
+def store(url: str):
+    made = Store.open(url, create=True)
     yield made
     made.close()
 
 
-def test_a_new_experiment_has_its_trials_beside_the_database(store, tmp_path):
+def test_a_new_experiment_has_its_trials_beside_the_database(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # beside a server there is nothing: the next test
     assert submit(store, definition(), 1.0).trials_dir == tmp_path / "e.trials"
 
 

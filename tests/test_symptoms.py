@@ -3,12 +3,15 @@
 import os
 
 import pytest
+from places import url
 from simulation.bench import Bench, definition
 
 from runners.testing import FakeRunner
 from scheduler.candidates import own_doing
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.symptoms import TAIL, symptom
+
+__all__ = ["url"]
 
 T = TrialStatus
 ECC = {"name": "ecc", "pattern": "ECC error|Xid", "action": "exclude_node"}
@@ -111,9 +114,9 @@ class OnNodes(FakeRunner):
 
 
 @pytest.fixture
-def bench(tmp_path):
+def bench(url, tmp_path):
     made = Bench(
-        f"sqlite:///{tmp_path}/s.db",
+        url,
         tmp_path,
         trials={"total_trials": 1},
         failures=policies(ECC, NAN, infra=2),

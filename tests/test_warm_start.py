@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from places import KINDS, place, url
 from simulation import stores
 from simulation.stores import commit, trial
 
@@ -23,6 +24,8 @@ from scheduler.storage.journal import ExperimentJournal
 from scheduler.storage.store import Store
 from scheduler.submit import submit
 from scheduler.warm_start import NoSource, gather
+
+__all__ = ["url"]
 
 SPACE = [
     {"name": "x", "type": "range", "bounds": [0, 1]},
@@ -52,8 +55,8 @@ def arm(x, n=3, kind="a", fast=True, **more):
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = Store.open(f"sqlite:///{tmp_path}/s.db", create=True)
+def store(url):
+    made = Store.open(url, create=True)
     yield made
     made.close()
 
@@ -176,13 +179,15 @@ def test_arms_without_a_constrained_metric_teach_but_are_no_full_observation(sto
     assert store.peek(experiment).transferred == 1
 
 
-def test_another_store_may_be_the_source(store, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_store_may_be_the_source(kind, store, tmp_path):
     measure(store, definition("old"), OLD)
-    other = Store.open(f"sqlite:///{tmp_path}/other.db", create=True)
-    source = {"experiment": "old", "storage": store.url}
-    experiment = submit(other, definition("old", warm_start=[source]), 0.0)
-    assert other.peek(experiment).transferred == 2
-    other.close()
+    with place(kind, tmp_path, "other") as other_url:
+        other = Store.open(other_url, create=True)
+        source = {"experiment": "old", "storage": store.url}
+        experiment = submit(other, definition("old", warm_start=[source]), 0.0)
+        assert other.peek(experiment).transferred == 2
+        other.close()
 
 
 def test_a_source_that_is_not_there_is_a_sentence_and_nothing_is_stored(store, tmp_path):
