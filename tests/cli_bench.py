@@ -4,17 +4,20 @@ import contextlib
 import functools
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from places import EITHER, server
+from places import EITHER, server, urls
 
 from scheduler.cli import main
 from scheduler.storage.store import Store
 from scheduler.storage.transfer import lines, restore
+
+__all__ = ["urls"]
 
 FILE = """\
 schema: schedd/v1
@@ -116,8 +119,26 @@ def schedd(finished, monkeypatch):
     return caller(monkeypatch)
 
 
+@pytest.fixture
+def copied(finished, tmp_path, monkeypatch, schedd, urls) -> Path:
+    """Return a copy of the folder, where verbs are called, whose experiment a test may change."""
+    folder, url = tmp_path / "copy", urls("copy/schedd")
+    shutil.copytree(finished, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SCHEDD_STORAGE", url)
+    if not url.startswith("sqlite"):
+        (folder / "schedd.db").unlink()
+        carry(finished, url)
+    store = Store.open(url)
+    with store.writing() as connection:
+        connection.exec_driver_sql(f"UPDATE experiment SET trials_dir = '{folder}/small.trials'")
+    store.close()
+    return folder
+
+
 def caller(monkeypatch):
     """Return such a function for the present folder."""
+
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["schedd", *arguments])
         out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()

@@ -13,7 +13,7 @@ from scheduler.storage.store import Store
 
 KINDS = ("sqlite", "postgresql")
 EITHER = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql))
-"""The same, for what takes longer: on PostgreSQL where that is asked for (make test-postgresql)."""
+"""The same for what takes longer: on PostgreSQL where asked for (make test-postgresql)."""
 
 os.environ.pop("SCHEDD_STORAGE", None)  # whoever runs the tests keeps experiments there
 
@@ -46,6 +46,13 @@ def place(kind: str, folder, name: str = "s") -> Iterator[str]:
     made = server().create(_template())
     yield server().url(made)
     server().drop(made)
+
+
+@contextmanager
+def another(url: str, folder) -> Iterator[str]:
+    """The URL of an empty database of the same kind."""
+    with place(next(kind for kind in KINDS if url.startswith(kind)), folder, "another") as found:
+        yield found
 
 
 @pytest.fixture(params=KINDS)

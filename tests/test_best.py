@@ -4,8 +4,9 @@ import random
 import re
 
 import pytest
-from cli_bench import json_of, schedd
+from cli_bench import json_of, on_both, schedd
 from insight_bench import finished
+from places import urls
 
 from scheduler.config.load import load_text
 from scheduler.insight.choice import (
@@ -26,7 +27,7 @@ from scheduler.storage.store import Store
 
 # gpytorch's import, at this version of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd", "urls"]
 
 DEFINITION = """
 schema: schedd/v1
@@ -192,11 +193,11 @@ def test_a_reference_is_inferred_a_tenth_of_the_range_below_the_front():
 
 
 @pytest.fixture
-def measured(tmp_path, schedd):
+def measured(tmp_path, schedd, urls):
     """Return a function that stores (x, metrics) as completed trials and calls a verb on them."""
 
     def call(objective: str, arms: list[tuple[float, dict[str, float]]], *words: str) -> str:
-        url = f"sqlite:///{tmp_path}/made.db"
+        url = urls("made")
         store = Store.open(url, create=True)
         store.create(definition(objective), tmp_path, 0.0)
         experiment = store.find("e")
@@ -266,7 +267,7 @@ def test_where_there_is_no_model_the_reason_is_said(measured):
 # -- on a small experiment that really ran
 
 
-def test_the_best_arm_is_that_of_the_posterior_means(json_of, schedd):
+def test_the_best_arm_is_that_of_the_posterior_means(json_of, schedd, on_both):
     found = json_of("best")
     best, raw = found["best"], found["best_observed"]
     assert (found["by"], found["least_infeasible"]) == ("model", None)
@@ -279,14 +280,14 @@ def test_the_best_arm_is_that_of_the_posterior_means(json_of, schedd):
     assert "observed" in out
 
 
-def test_observed_says_so(schedd, json_of):
+def test_observed_says_so(schedd, json_of, on_both):
     _, out, _ = schedd("best", "--observed")
     assert out.startswith("best arm by what was observed\n")
     found = json_of("best", "--observed")
     assert found["best"] == found["best_observed"]
 
 
-def test_a_front_of_one_objective_is_refused_with_the_verb_to_use(schedd):
+def test_a_front_of_one_objective_is_refused_with_the_verb_to_use(schedd, on_both):
     status, _, err = schedd("pareto")
     assert status == 2
     assert "has one objective; see schedd best learned" in err

@@ -6,15 +6,27 @@ import signal
 import subprocess
 from pathlib import Path
 
-from cli_bench import ENTRY, FILE, GATED, TRIAL, finished, json_of, process, schedd, written
+from cli_bench import (
+    ENTRY,
+    FILE,
+    GATED,
+    TRIAL,
+    finished,
+    json_of,
+    on_both,
+    process,
+    schedd,
+    written,
+)
+from places import storage, urls
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd", "storage", "urls"]
 
 
 # -- defining
 
 
-def test_validate(schedd, json_of, finished, tmp_path):
+def test_validate(schedd, json_of, on_both, tmp_path):
     assert schedd("validate", "e.yaml")[0] == 0
     assert schedd("validate", "e.yaml", "--deep")[:2] == schedd("validate", "e.yaml")[:2]
     assert json_of("validate", "e.yaml") == []
@@ -33,20 +45,22 @@ def test_the_schema_is_one(schedd):
     assert "parameters" in json.loads(out)["properties"]
 
 
-def test_plan_is_what_run_then_does_and_leaves_no_trace(tmp_path, json_of, finished, monkeypatch):
+def test_plan_is_what_run_then_does_and_leaves_no_trace(
+    tmp_path, json_of, finished, storage, monkeypatch
+):
     folder = written(tmp_path, TRIAL)
     monkeypatch.chdir(folder)
     planned = json_of("plan", "e.yaml", "9")
     assert sorted(p.name for p in folder.iterdir()) == ["e.yaml", "trial.py"]
-    monkeypatch.chdir(finished)
-    done = json_of("trials")
+    assert json_of("status") == []
+    done = json_of("trials", "--storage", f"sqlite:///{finished}/schedd.db")
     assert [p["index"] for p in planned] == [t["index"] for t in done]
     for before, after in zip(planned, done, strict=True):
         assert before["arms"][0]["parameters"] == after["arms"][0]["parameters"]
         assert "trial.py" in before["rendered"]
 
 
-def test_plan_and_validate_say_which_generators_take_turns(tmp_path, schedd, monkeypatch):
+def test_plan_and_validate_say_which_generators_take_turns(tmp_path, schedd, storage, monkeypatch):
     folder = written(tmp_path, TRIAL)
     nodes = "[{generator: grid, num_trials: 2, options: {levels: 3}}, {generator: random}]"
     text = "\n".join(
@@ -62,13 +76,13 @@ def test_plan_and_validate_say_which_generators_take_turns(tmp_path, schedd, mon
     assert out.count("# trial ") == 3
 
 
-def test_plan_of_what_has_ended_says_so(schedd):
+def test_plan_of_what_has_ended_says_so(schedd, on_both):
     status, out, err = schedd("plan", "small")
     assert (status, out) == (0, "")
     assert err == "nothing would be deployed for small: it has stopped\n"
 
 
-def test_init_writes_what_runs_and_overwrites_nothing(tmp_path, schedd, monkeypatch):
+def test_init_writes_what_runs_and_overwrites_nothing(tmp_path, schedd, storage, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert schedd("init")[0] == 0
     text = Path("experiment.yaml").read_text()
@@ -86,7 +100,9 @@ def test_init_writes_what_runs_and_overwrites_nothing(tmp_path, schedd, monkeypa
 # -- steering
 
 
-def test_ctrl_c_leaves_trials_alone_and_resume_repeats_none(tmp_path, schedd, monkeypatch):
+def test_ctrl_c_leaves_trials_alone_and_resume_repeats_none(
+    tmp_path, schedd, storage, monkeypatch
+):
     folder = written(tmp_path, GATED)
     monkeypatch.chdir(folder)
     command = [*ENTRY, "run", "e.yaml"]

@@ -5,12 +5,13 @@ import os
 import subprocess
 
 import pytest
-from cli_bench import ENTRY, FILE, finished, json_of, schedd
+from cli_bench import ENTRY, FILE, finished, json_of, on_both, schedd
+from places import urls
 
 from scheduler.config.load import load_text
 from scheduler.storage.store import Store
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd", "urls"]
 
 
 # -- mistakes
@@ -42,7 +43,7 @@ __all__ = ["finished", "json_of", "schedd"]
         ("status --storage sqlite:///e.yaml", 78, "file is not a database"),
     ],
 )
-def test_a_mistake_gets_one_sentence(arguments, status, sentence, schedd, monkeypatch):
+def test_a_mistake_gets_one_sentence(arguments, status, sentence, schedd, on_both, monkeypatch):
     monkeypatch.delenv("SCHEDD_TRIAL_DIR", raising=False)
     code, out, err = schedd(*arguments.split())
     assert (code, out) == (status, "")
@@ -79,7 +80,7 @@ def test_records_are_lines(schedd, tmp_path, monkeypatch):
     assert list(map(json.loads, lines)) == [{"step": 3, "loss": 0.5, "acc": -0.001}]
 
 
-def test_a_reader_that_has_seen_enough_gets_no_traceback(finished):
+def test_a_reader_that_has_seen_enough_gets_no_traceback(finished, on_both):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "wb") as out:
@@ -89,13 +90,13 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(finished):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_several_experiments_need_a_name(tmp_path, schedd, monkeypatch):
-    store = Store.open(f"sqlite:///{tmp_path}/two.db", create=True)
+def test_several_experiments_need_a_name(tmp_path, schedd, urls, monkeypatch):
+    store = Store.open(urls("two"), create=True)
     for name in ("one", "two"):
         definition = load_text(FILE.replace("name: small", f"name: {name}"))
         store.create(definition, tmp_path, 0.0)
     store.close()
-    monkeypatch.setenv("SCHEDD_STORAGE", f"sqlite:///{tmp_path}/two.db")
+    monkeypatch.setenv("SCHEDD_STORAGE", urls("two"))
     code, _, err = schedd("trials")
     assert (code, "name an experiment" in err, "one, two" in err) == (2, True, True)
     code, _, err = schedd("logs", "0")
@@ -118,7 +119,7 @@ def test_several_experiments_need_a_name(tmp_path, schedd, monkeypatch):
 # -- doctor
 
 
-def test_doctor(schedd, json_of, tmp_path):
+def test_doctor(schedd, json_of, on_both):
     findings = json_of("doctor", "e.yaml")
     assert [f["check"] for f in findings if not f["ok"]] == []
     assert {"python", "packages", "import path", "runner local", "storage"} <= {

@@ -4,8 +4,9 @@ import random
 from statistics import NormalDist
 
 import pytest
-from cli_bench import json_of, schedd
+from cli_bench import json_of, on_both, schedd
 from insight_bench import finished
+from places import urls
 
 from scheduler.cli.diagnose import _foretold
 from scheduler.config.load import load_text
@@ -23,7 +24,7 @@ from scheduler.model.trial import Arm, Trial, TrialStatus
 
 # gpytorch's import, at this version of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd", "urls"]
 
 
 def outcomes(n: int, *, spread: float = 1.0, bias: float = 0.0, seed: int = 0) -> list[Foretold]:
@@ -171,7 +172,7 @@ def test_failures_constant_metrics_and_broken_constraints_are_named():
 # -- on a small experiment that really ran
 
 
-def test_each_metric_is_diagnosed(json_of, schedd):
+def test_each_metric_is_diagnosed(json_of, schedd, on_both):
     found = json_of("diagnose")
     assert list(found["metrics"]) == ["loss", "size"]
     loss = found["metrics"]["loss"]
@@ -185,10 +186,10 @@ def test_each_metric_is_diagnosed(json_of, schedd):
     assert "leave-one-out: too few: 7 outcomes, 8 are needed" in out
 
 
-def test_without_a_model_the_reason_is_said(schedd, json_of, tmp_path, finished):
+def test_without_a_model_the_reason_is_said(schedd, urls, tmp_path, finished):
     text = (finished / "e.yaml").read_text().replace("name: learned", "name: none")
     (tmp_path / "none.yaml").write_text(text)
-    url = f"sqlite:///{tmp_path}/none.db"
+    url = urls("none")
     from scheduler.storage.store import Store
 
     store = Store.open(url, create=True)

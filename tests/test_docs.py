@@ -9,16 +9,17 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from cli_bench import process, schedd
+from cli_bench import on_both, process, schedd
 from diagram import diagram
 from insight_bench import finished
+from places import storage, urls
 
 from scheduler import Client, Experiment, cli, registry
 from scheduler.config.load import load_text
 from scheduler.config.schema import schema
 from scheduler.python.remote import RemoteClient
 
-__all__ = ["finished", "schedd"]
+__all__ = ["finished", "on_both", "schedd", "storage", "urls"]
 
 ROOT = Path(__file__).parent.parent
 BASE = {
@@ -39,7 +40,7 @@ def test_the_state_diagram_is_the_table_of_transitions() -> None:
     assert diagram() in (ROOT / "scheduler/README.md").read_text()
 
 
-def test_the_readme_experiment_runs_with_the_commands_shown(tmp_path: Path) -> None:
+def test_the_readme_experiment_runs_with_the_commands_shown(storage, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(blocks("README.md", "python")[0])
     (tmp_path / "experiment.yaml").write_text(blocks("README.md", "yaml")[0])
     commands = next(b for b in blocks("README.md", "sh") if "schedd run" in b).splitlines()
@@ -73,7 +74,7 @@ def test_every_verb_has_help_that_begins_with_its_line(verb: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # gpytorch's import
-def test_what_the_model_tells_is_told_as_shown(schedd) -> None:
+def test_what_the_model_tells_is_told_as_shown(schedd, on_both) -> None:
     lines = [line for block in blocks("docs/insight.md", "sh") for line in block.splitlines()]
     commands = [line.partition("#")[0].split() for line in lines]
     assert {command[1] for command in commands} == {"explain", "diagnose", "best"}

@@ -1,7 +1,7 @@
 """Why a trial was proposed: from stored numbers to a few lines."""
 
 import pytest
-from cli_bench import json_of, schedd
+from cli_bench import json_of, on_both, schedd
 from insight_bench import finished
 
 from scheduler.config.load import load_text
@@ -13,7 +13,7 @@ from scheduler.model.observation import GeneratorRun, Observation
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.storage.read import TrialRecord
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd"]
 
 DEFINITION = """
 schema: schedd/v1
@@ -201,7 +201,7 @@ runner: {command: ["true"]}
 # -- on a small experiment that really ran
 
 
-def test_a_trial_of_a_model_is_explained_in_a_few_lines(schedd, json_of):
+def test_a_trial_of_a_model_is_explained_in_a_few_lines(schedd, json_of, on_both):
     status, out, _ = schedd("explain", "7")
     assert status == 0
     assert "by botorch (node 1 of the generation strategy), which knew " in out
@@ -229,7 +229,7 @@ def test_a_trial_of_a_model_is_explained_in_a_few_lines(schedd, json_of):
         ("2", ["FAILED, EXIT_CODE"]),
     ],
 )
-def test_other_trials_are_explained_honestly(trial, words, schedd):
+def test_other_trials_are_explained_honestly(trial, words, schedd, on_both):
     status, out, _ = schedd("explain", trial)
     assert status == 0
     assert all(word in out for word in words), out

@@ -1,5 +1,6 @@
 """Faults around a daemon, and the outcome that is required; docs/faults.md lists all of them."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from cli_bench import ENTRY, process
-from places import url
+from places import storage, url, urls
 from plugin_package import install
 from simulation.bench import Bench
 from simulation.bench import definition as defined
@@ -25,9 +26,10 @@ from scheduler.gauges import Gauges
 from scheduler.model.trial import TrialStatus
 from scheduler.room import LEAST, shortage
 from scheduler.service import Service
+from scheduler.storage.read import events
 from scheduler.storage.store import Store
 
-__all__ = ["machine", "url"]
+__all__ = ["machine", "storage", "url", "urls"]
 
 ROOT = Path(__file__).parent.parent
 T = TrialStatus
@@ -38,13 +40,13 @@ YEARS = 10 * 365.25 * 86400
 
 
 @pytest.mark.parametrize("step", [YEARS, -YEARS])
-def test_a_step_of_the_wall_clock_moves_nothing(step, machine, tmp_path, monkeypatch):
+def test_a_step_of_the_wall_clock_moves_nothing(step, machine, url, tmp_path, monkeypatch):
     world = FakeWorld(seconds=lambda _: 1e12, clock=lambda: machine.boottime)
     monkeypatch.setattr(registry, "build_runner", lambda *_: FakeRunner(world=world))
     arms = [{"name": f"at_{x}", "parameters": {"x": x}} for x in (0.25, 0.75)]
     limits = {"ttl": 86400, "pending_ttl": 86400, "total_trials": 2}
     made = defined(arms=arms, trials=limits, stopping_criteria={"timeout": 864000})
-    store = Store.open(f"sqlite:///{tmp_path}/s.db", create=True)
+    store = Store.open(url, create=True)
     store.create(made, tmp_path / "trials", machine.wall)
 
     def drive(ticks):
@@ -99,8 +101,8 @@ def test_a_disk_that_does_not_answer_is_not_low(tmp_path):
     assert shortage([tmp_path], usage) == ""
 
 
-def test_a_disk_that_is_low_starts_nothing_until_there_is_room(tmp_path):
-    bench = Bench(f"sqlite:///{tmp_path}/s.db", tmp_path)
+def test_a_disk_that_is_low_starts_nothing_until_there_is_room(url, tmp_path):
+    bench = Bench(url, tmp_path)
     low = []
     object.__setattr__(bench.loop.world, "shortage", lambda: "".join(low))
     bench.tick()
@@ -136,26 +138,26 @@ def test_a_disk_that_is_low_starts_nothing_until_there_is_room(tmp_path):
 @pytest.fixture
 def some(tmp_path):
     """A folder with a database that holds something."""
-    store = Store.open(f"sqlite:///{tmp_path}/schedd.db", create=True)
-    store.create(defined(), tmp_path / "trials", 0.0)
-    store.close()
+    fill(f"sqlite:///{tmp_path}/schedd.db", tmp_path)
     return tmp_path
 
 
-def edit(folder, statement):
-    with sqlite3.connect(folder / "schedd.db") as connection:
-        connection.execute(statement)
-    connection.close()
-
-
-def newer(folder):
-    edit(folder, "UPDATE schema_info SET version = 99")
+def fill(url, folder, *statements):
+    """Store an experiment, and change the database behind its back."""
+    store = Store.open(url, create=True)
+    store.create(defined(), folder / "trials", 0.0)
+    with store.writing() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    store.close()
 
 
 def damaged(folder):
     """Spoil one page in the middle, which no verb that only shows would meet."""
-    edit(folder, "CREATE TABLE ballast (x)")
-    edit(folder, "INSERT INTO ballast VALUES (zeroblob(100000))")
+    spoil = ("CREATE TABLE ballast (x)", "INSERT INTO ballast VALUES (zeroblob(100000))")
+    with contextlib.closing(sqlite3.connect(folder / "schedd.db")) as connection, connection:
+        for statement in spoil:
+            connection.execute(statement)
     path = folder / "schedd.db"
     content = bytearray(path.read_bytes())
     content[-40960:-36864] = b"\xff" * 4096
@@ -169,7 +171,6 @@ def no_database(folder):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (newer, "schema version 99"),
         (damaged, "put a copy that schedd db backup made in its place"),
         (no_database, "not a database"),
     ],
@@ -179,6 +180,13 @@ def test_a_daemon_refuses_what_only_a_person_can_mend(spoil, said, some):
     done = process(some, "daemon")
     assert (done.returncode, "Traceback" in done.stderr) == (78, False)
     assert said in done.stderr
+
+
+def test_a_daemon_refuses_a_database_of_a_later_schedd(url, tmp_path):
+    fill(url, tmp_path, "UPDATE schema_info SET version = 99")
+    done = process(tmp_path, "daemon", "--storage", url)
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1)
+    assert "schema version 99" in done.stderr
 
 
 def test_a_database_that_may_not_be_written_is_refused(some):
@@ -211,14 +219,14 @@ class Gate(FakeRunner):
         return super().submit(jobs)
 
 
-def gated(tmp_path, monkeypatch, during):
+def gated(storage, tmp_path, monkeypatch, during):
     """A service over one experiment of 40 arms, whose first submission calls ``during``."""
     world = FakeWorld(seconds=lambda _: 1e12)
     world.submitted, world.during = [], during
     monkeypatch.setattr(registry, "build_runner", lambda *_: Gate(world=world))
     arms = [{"name": f"a{i}", "parameters": {"x": i / 64}} for i in range(40)]
     limits = {"total_trials": 40, "max_pending_trials": 40}
-    store = Store.open(f"sqlite:///{tmp_path}/schedd.db", create=True)
+    store = Store.open(storage, create=True)
     store.create(defined(arms=arms, trials=limits), tmp_path / "trials", 0.0)
     told = []
     service = Service(
@@ -232,11 +240,11 @@ def gated(tmp_path, monkeypatch, during):
     return service, world, told
 
 
-def test_a_request_to_end_in_a_tick_lets_nothing_new_begin(tmp_path, monkeypatch):
+def test_a_request_to_end_in_a_tick_lets_nothing_new_begin(url, tmp_path, monkeypatch):
     def during():
         service.stop()
 
-    service, world, _ = gated(tmp_path, monkeypatch, during)
+    service, world, _ = gated(url, tmp_path, monkeypatch, during)
     assert service.run() == []
     assert world.submitted == [16]  # the portion under way, and no other
     store = service._store
@@ -252,7 +260,7 @@ def test_a_request_to_end_in_a_tick_lets_nothing_new_begin(tmp_path, monkeypatch
 
 
 def test_a_turn_that_hangs_is_told_starves_the_watchdog_and_does_not_hold_up_the_end(
-    tmp_path, monkeypatch
+    url, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("scheduler.service.LONG", 0.0)
     monkeypatch.setattr("scheduler.service.DISCOVER", 0.05)
@@ -272,7 +280,7 @@ def test_a_turn_that_hangs_is_told_starves_the_watchdog_and_does_not_hold_up_the
         return len(looked)
 
     looked = []
-    service, _, told = gated(tmp_path, monkeypatch, during)
+    service, _, told = gated(url, tmp_path, monkeypatch, during)
     assert service.run() == ["e"]
     assert not service._store.is_driven("e")
     go.set()
@@ -321,14 +329,14 @@ NAMES = ("hangs", "raises", "garbage", "prints", "exits")
 
 
 @pytest.fixture
-def hostile(tmp_path):
+def hostile(tmp_path, storage):
     """A folder with experiments of one arm each, and runners and fetchers of a third party."""
     runners = "\n".join(f"{name} = hostile:{name.title()}" for name in NAMES)
     environ = install(
         tmp_path / "third", runners=runners, metrics="fetches = hostile:Fetches", hostile=HOSTILE
     )
     written(tmp_path, "unused")
-    store = Store.open(f"sqlite:///{tmp_path}/schedd.db", create=True)
+    store = Store.open(storage, create=True)
 
     def make(name, runner="local", **changes):
         definition = defined(
@@ -349,18 +357,14 @@ def hostile(tmp_path):
     store.close()
 
 
-def history(folder, name):
-    with sqlite3.connect(folder / "schedd.db") as connection:
-        query = (
-            "SELECT e.message FROM event e JOIN experiment x ON x.id = e.experiment_id "
-            "WHERE x.name = ?"
-        )
-        messages = [message for (message,) in connection.execute(query, (name,))]
-    connection.close()
+def history(storage, name):
+    store = Store.open(storage)
+    messages = [e.message for e in events(store, store.find(name).id)]
+    store.close()
     return " | ".join(messages)
 
 
-def test_plugins_that_hang_or_talk_nonsense_hold_up_nobody_else(hostile, tmp_path):
+def test_plugins_that_hang_or_talk_nonsense_hold_up_nobody_else(hostile, storage, tmp_path):
     make, environ = hostile
     (tmp_path / "go").touch()
     for number in range(17):  # more than there are threads for one type of runner
@@ -372,20 +376,20 @@ def test_plugins_that_hang_or_talk_nonsense_hold_up_nobody_else(hostile, tmp_pat
     make("good")
     with daemon(tmp_path, **environ) as running:
         wanted = {"good": "COMPLETED", "prints": "COMPLETED"}
-        until(lambda: wanted.items() <= stand(tmp_path).items(), "the others end")
+        until(lambda: wanted.items() <= stand(storage).items(), "the others end")
         for name in ("raises", "garbage"):
-            until(lambda: "the runner broke: " in history(tmp_path, name), "it is told")  # noqa: B023
+            until(lambda: "the runner broke: " in history(storage, name), "it is told")  # noqa: B023
         told = stopped(running)
     assert told[-1]["event"] == "daemon_stopped"
     assert "left in the middle of a turn that hangs: " in told[-1]["message"]
     assert "fetches" in told[-1]["message"]
     for name in ("raises", "garbage"):
-        assert stand(tmp_path)[name] == "RUNNING"
+        assert stand(storage)[name] == "RUNNING"
     assert len(starts(tmp_path)) == len(set(starts(tmp_path)))
 
 
 def test_a_plugin_that_ends_the_process_costs_a_restart_and_starts_nothing_twice(
-    hostile, tmp_path
+    hostile, storage, tmp_path
 ):
     make, environ = hostile
     (tmp_path / "go").touch()
@@ -393,7 +397,7 @@ def test_a_plugin_that_ends_the_process_costs_a_restart_and_starts_nothing_twice
     with daemon(tmp_path, **environ) as first:
         assert first.wait(PATIENCE) == 9
     with daemon(tmp_path, **environ) as second:
-        until(lambda: stand(tmp_path)["exits"] == "COMPLETED", "it goes on")
+        until(lambda: stand(storage)["exits"] == "COMPLETED", "it goes on")
         stopped(second)
     assert len(starts(tmp_path)) == 1
 

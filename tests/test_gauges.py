@@ -7,6 +7,7 @@ from urllib.error import HTTPError
 
 import pytest
 from cli_bench import process
+from places import storage, urls
 from simulation.bench import definition
 from test_service import daemon, starts, until, written
 
@@ -14,6 +15,8 @@ from scheduler.gauges import Gauges
 from scheduler.model.experiment import Event, ExperimentState, Progress, Tally
 from scheduler.model.trial import Arm, Trial, TrialStatus
 from scheduler.scrape import keep_writing, serve, write
+
+__all__ = ["storage", "urls"]
 
 T = TrialStatus
 SAMPLE = re.compile(
@@ -136,7 +139,7 @@ def test_an_address_that_is_none_is_refused(tmp_path, address):
     assert f"--metrics-addr {address} is not HOST:PORT" in done.stderr
 
 
-def test_a_daemon_can_be_looked_into(tmp_path):
+def test_a_daemon_can_be_looked_into(storage, tmp_path):
     process(tmp_path, "submit", written(tmp_path, "one"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

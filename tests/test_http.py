@@ -3,7 +3,6 @@
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from places import either, urls
@@ -98,7 +97,9 @@ def run_through(ask) -> list[float]:
 # -- what is asked
 
 
-def test_trials_are_handed_out_and_completed_as_the_client_does_it(begun, urls, tmp_path, monkeypatch):
+def test_trials_are_handed_out_and_completed_as_the_client_does_it(
+    begun, urls, tmp_path, monkeypatch
+):
     points = run_through(begun)
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from cli_bench import ENTRY, caller
-from places import postgres_url
+from places import postgres_url, storage, urls
 from translated import GOLDEN, make_optuna
 
-__all__ = ["postgres_url"]
+__all__ = ["postgres_url", "storage", "urls"]
 
 TRAIN = """\
 import os, sys, json
@@ -69,7 +69,7 @@ def test_what_is_imported_is_valid_and_can_be_planned(
     assert planned["rendered"]
 
 
-def test_a_sweep_of_wandb_runs_as_it_is(folder) -> None:
+def test_a_sweep_of_wandb_runs_as_it_is(folder, storage) -> None:
     (folder / "theirs/train.py").write_text(TRAIN)
     text = (folder / "theirs/wandb.yaml").read_text()
     text = text.replace("run_cap: 40", "run_cap: 3").replace("method: bayes", "method: random")

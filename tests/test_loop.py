@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from places import url
+from places import another, url
 from simulation.bench import Bench, definition
 from sqlalchemy import event
 
@@ -49,20 +49,20 @@ def test_a_whole_experiment_runs_each_trial_once(bench):
     assert losses == {t.index: t.arms[0].parameters["x"] for t in done.trials().values()}
 
 
-def test_it_goes_on_in_another_process_after_any_tick_with_the_same_arms(bench, tmp_path):
+def test_it_goes_on_in_another_process_after_any_tick_with_the_same_arms(bench, url, tmp_path):
     plain = bench().run()
-    (tmp_path / "again").mkdir()
-    restarted = Bench(f"sqlite:///{tmp_path}/again/s.db", tmp_path / "again")
-    for _ in range(200):
-        if not restarted.loop.ended:
-            restarted.tick()
-            restarted.loop = restarted.start()
-            restarted.tick(0.2)
-    assert [t.arms for t in restarted.trials().values()] == [
-        t.arms for t in plain.trials().values()
-    ]
-    assert list(restarted.backend.executions.values()) == [1] * 6
-    restarted.close()
+    with another(url, tmp_path) as elsewhere:
+        restarted = Bench(elsewhere, tmp_path / "again")
+        for _ in range(200):
+            if not restarted.loop.ended:
+                restarted.tick()
+                restarted.loop = restarted.start()
+                restarted.tick(0.2)
+        assert [t.arms for t in restarted.trials().values()] == [
+            t.arms for t in plain.trials().values()
+        ]
+        assert list(restarted.backend.executions.values()) == [1] * 6
+        restarted.close()
 
 
 @pytest.mark.parametrize(("away", "driven"), [(60.0, 60.0), (3600.0, 0.0)])

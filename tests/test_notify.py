@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cli_bench import FILE, TRIAL, process
+from places import storage, urls
 from simulation.bench import definition
 
 from scheduler.deliver import Undelivered, deliver
@@ -15,6 +16,10 @@ from scheduler.model.experiment import Event, ExperimentState
 from scheduler.model.notifications import Notification
 from scheduler.model.observation import Outcome
 from scheduler.notify import News, Notifier, messages, new_bests
+from scheduler.storage import schema
+from scheduler.storage.store import Store
+
+__all__ = ["storage", "urls"]
 
 SLACK = {"events": ["trial_failed"], "type": "webhook", "url_env": "SLACK_URL"}
 ALL = ("new_best", "trial_failed", "stalled", "moving_again", "stopped", "completed")
@@ -244,7 +249,7 @@ def test_a_command_gets_the_event_and_its_end_is_looked_at(tmp_path):
         deliver(receiver(type="command", url_env=None, command=["/nowhere"]), {}, None)
 
 
-def test_a_run_tells_and_keeps_the_secret(tmp_path, monkeypatch):
+def test_a_run_tells_and_keeps_the_secret(storage, tmp_path, monkeypatch):
     tell = "import sys; open('told', 'a').write(sys.stdin.read() + chr(10))"
     (tmp_path / "tell.py").write_text(tell)
     (tmp_path / "trial.py").write_text(TRIAL)
@@ -267,5 +272,16 @@ def test_a_run_tells_and_keeps_the_secret(tmp_path, monkeypatch):
         "completed",
     ]
     assert any(m["event"] == "new_best" for m in told)
-    stored = b"".join(p.read_bytes() for p in tmp_path.glob("schedd.db*"))
-    assert b"T0/secret" not in stored + done.stderr.encode() + done.stdout.encode()
+    files = b"".join(p.read_bytes() for p in tmp_path.glob("schedd.db*"))
+    assert b"T0/secret" not in files + done.stderr.encode() + done.stdout.encode()
+    assert "T0/secret" not in whole(storage)
+
+
+def whole(url):
+    """Return all that a database holds, as text."""
+    store = Store.open(url)
+    with store.reading() as connection:
+        tables = [connection.execute(t.select()).all() for t in schema.metadata.sorted_tables]
+    store.close()
+    assert any(tables)
+    return str(tables)

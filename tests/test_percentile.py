@@ -1,9 +1,12 @@
 """Which curves are so far behind that their trials may be ended."""
 
 import pytest
+from places import either, urls
 
 from scheduler import Client, PercentileEarlyStoppingStrategy, UserInputError
 from scheduler.stopping.percentile import Percentile, at, quantile
+
+__all__ = ["either", "urls"]
 
 RULE = Percentile(min_progression=2, min_curves=3)
 OTHERS = [[(1.0, v), (3.0, v)] for v in (1.0, 2.0, 3.0)]
@@ -54,8 +57,8 @@ def test_between_two_points_a_curve_is_a_line():
     assert {share: quantile([1.0, 2.0, 4.0], share) for share in shares} == shares
 
 
-def test_a_client_says_which_trials_are_hopeless():
-    with Client(generation_strategy={"nodes": [{"generator": "sobol"}]}) as client:
+def test_a_client_says_which_trials_are_hopeless(either):
+    with Client(either, generation_strategy={"nodes": [{"generator": "sobol"}]}) as client:
         space = [{"name": "x", "type": "range", "bounds": [0.0, 1.0]}]
         client.create_experiment(space, objective_name="loss", minimize=True)
         for index in client.get_next_trials(5):

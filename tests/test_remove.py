@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_bench import FILE, finished, json_of, schedd
+from cli_bench import FILE, copied, finished, json_of, schedd
+from places import storage, urls
 from test_service import TRIAL, starts, until
 
 from scheduler.rubbish import logs_of, remove_folders, remove_logs, trial_folders
@@ -14,66 +15,57 @@ from scheduler.storage import schema
 from scheduler.storage.store import Store
 from scheduler.submit import submit
 
-__all__ = ["finished", "json_of", "schedd"]
+__all__ = ["copied", "finished", "json_of", "schedd", "storage", "urls"]
 
 
 @pytest.fixture
-def place(finished, tmp_path, monkeypatch, schedd):
-    """A copy of the finished experiment whose folders are its own."""
-    folder = tmp_path / "place"
-    shutil.copytree(finished, folder)
-    monkeypatch.chdir(folder)
-    store = Store.open("sqlite:///schedd.db")
-    with store.writing() as connection:
-        connection.exec_driver_sql(f"UPDATE experiment SET trials_dir = '{folder}/small.trials'")
-    yield folder
-    store.close()
+def store(copied, urls):
+    """What is stored of it."""
+    made = Store.open(urls("copy/schedd"))
+    yield made
+    made.close()
 
 
-def rows(folder: Path) -> int:
-    store = Store.open(f"sqlite:///{folder}/schedd.db")
+def rows(store: Store) -> int:
     with store.reading() as connection:
         names = [f'"{table}"' for table in schema.metadata.tables if table != "schema_info"]
         counts = [connection.exec_driver_sql(f"SELECT count(*) FROM {n}").scalar() for n in names]
-    store.close()
     return sum(counts)
 
 
-def test_an_experiment_is_removed_whole(place, schedd):
-    assert rows(place) > 30
+def test_an_experiment_is_removed_whole(copied, store, schedd):
+    assert rows(store) > 30
     status, out, err = schedd("delete", "small", "--yes")
     assert (status, out, err) == (0, "small is removed, 6 folders too\n", "")
-    assert rows(place) == 0
-    assert not (place / "small.trials").exists()
-    assert (place / "e.yaml").exists()
+    assert rows(store) == 0
+    assert not (copied / "small.trials").exists()
+    assert (copied / "e.yaml").exists()
     assert "there is no experiment 'small'" in schedd("delete", "small", "--yes")[2]
 
 
-def test_it_asks_and_takes_no_answer_for_no(place, schedd, monkeypatch):
+def test_it_asks_and_takes_no_answer_for_no(copied, store, schedd, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert schedd("delete", "small")[0] == 130
-    assert len(trial_folders(place / "small.trials")) == 6
+    assert len(trial_folders(copied / "small.trials")) == 6
     assert schedd("delete", "small", "--yes", "--keep-folders")[0] == 0
-    assert len(trial_folders(place / "small.trials")) == 6
+    assert len(trial_folders(copied / "small.trials")) == 6
 
 
-def test_it_is_refused_while_somebody_drives(place, schedd):
-    store = Store.open("sqlite:///schedd.db")
+def test_it_is_refused_while_somebody_drives(store, schedd):
     lease = store.acquire(store.find("small"), 1.0)
     status, _, err = schedd("delete", "small", "--yes", "--force")
     assert (status, "small is driven by process" in err) == (73, True)
     lease.release()
-    store.close()
 
 
-def test_jobs_are_cancelled_where_that_is_wished(tmp_path, monkeypatch, schedd):
+def test_jobs_are_cancelled_where_that_is_wished(tmp_path, monkeypatch, schedd, storage):
     from scheduler.cli import common
     from scheduler.daemon import take
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trial.py").write_text(TRIAL)
     Path("e.yaml").write_text(FILE.replace("@python", sys.executable))
-    store = Store.open("sqlite:///schedd.db", create=True)
+    store = Store.open(storage, create=True)
     driven = take(store, submit(store, common.load("e.yaml"), 1.0))
     driven.loop.tick()
     driven.loop.tick()
@@ -86,28 +78,42 @@ def test_jobs_are_cancelled_where_that_is_wished(tmp_path, monkeypatch, schedd):
     assert not (tmp_path / "small.trials").exists()
 
 
-def test_old_logs_and_orphans_are_removed_only_when_told(place, schedd):
+def test_old_logs_are_removed_only_when_told(copied, store, schedd):
     assert schedd("gc") == (0, "nothing to remove\n", "")
     assert schedd("set", "logs.retain=0s")[0] == 0
-    size = sum(logs_of(place / "small.trials", index) for index in range(6))
+    size = sum(logs_of(copied / "small.trials", index) for index in range(6))
     assert size > 0
-    shutil.copytree(place / "small.trials", place / "gone.trials")
-    (place / "mine.trials").mkdir()
-    (place / "mine.trials" / "notes").mkdir()
     status, out, _ = schedd("gc")
     assert (status, out.splitlines()) == (
         0,
         [
             f"would remove {size} bytes of logs of small",
-            f"would remove 6 folders of trials in {place}/gone.trials",
+            "nothing was removed; schedd gc --yes does it",
+        ],
+    )
+    assert schedd("gc", "--yes")[1] == f"removed {size} bytes of logs of small\n"
+    assert sum(logs_of(copied / "small.trials", index) for index in range(6)) == 0
+    assert len(trial_folders(copied / "small.trials")) == 6
+    assert schedd("gc")[1] == "nothing to remove\n"
+
+
+@pytest.mark.parametrize("urls", ["sqlite"], indirect=True)
+def test_orphans_beside_a_file_are_removed_only_when_told(copied, store, schedd):
+    shutil.copytree(copied / "small.trials", copied / "gone.trials")
+    (copied / "mine.trials").mkdir()
+    (copied / "mine.trials" / "notes").mkdir()
+    status, out, _ = schedd("gc")
+    assert (status, out.splitlines()) == (
+        0,
+        [
+            f"would remove 6 folders of trials in {copied}/gone.trials",
             "nothing was removed; schedd gc --yes does it",
         ],
     )
     assert schedd("gc", "--yes")[0] == 0
-    assert sum(logs_of(place / "small.trials", index) for index in range(6)) == 0
-    assert len(trial_folders(place / "small.trials")) == 6
-    assert not (place / "gone.trials").exists()
-    assert (place / "mine.trials" / "notes").exists()
+    assert len(trial_folders(copied / "small.trials")) == 6
+    assert not (copied / "gone.trials").exists()
+    assert (copied / "mine.trials" / "notes").exists()
     assert schedd("gc")[1] == "nothing to remove\n"
 
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from places import urls
+
+__all__ = ["urls"]
+
 EXPERIMENT = """
 schema: schedd/v1
 name: same
@@ -26,17 +30,19 @@ record({"loss": (x - 0.3) ** 2 + abs(n - 3)})
 SCHEDD = (sys.executable, "-P", "-c", "from scheduler.cli import main; main()")
 
 
-def experiment(folder: Path) -> Path:
+def experiment(folder: Path, url: str) -> tuple[Path, str]:
+    """Return where an experiment is run, and where it is kept."""
     folder.mkdir()
     command = json.dumps([sys.executable, "-P", "-c", BODY])
     (folder / "e.yaml").write_text(EXPERIMENT.replace("COMMAND", command))
-    return folder
+    return folder, url
 
 
-def schedd(folder: Path, *arguments: str, kill_after: int | None = None) -> str:
+def schedd(at: tuple[Path, str], *arguments: str, kill_after: int | None = None) -> str:
     """Run a verb; kill it once so many trials have completed, where asked. Return its output."""
+    folder, url = at
     process = subprocess.Popen(
-        [*SCHEDD, *arguments],
+        [*SCHEDD, *arguments, "--storage", url],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -54,13 +60,13 @@ def schedd(folder: Path, *arguments: str, kill_after: int | None = None) -> str:
     return "".join(said)
 
 
-def arms(folder: Path) -> list[tuple[int, dict[str, float]]]:
-    trials = json.loads(schedd(folder, "trials", "--json"))
+def arms(at: tuple[Path, str]) -> list[tuple[int, dict[str, float]]]:
+    trials = json.loads(schedd(at, "trials", "--json"))
     return [(t["attempt"], t["arms"][0]["parameters"]) for t in trials]
 
 
-def test_a_killed_run_goes_on_with_the_arms_it_would_have_had(tmp_path: Path) -> None:
-    plain, killed = experiment(tmp_path / "plain"), experiment(tmp_path / "killed")
+def test_a_killed_run_goes_on_with_the_arms_it_would_have_had(urls, tmp_path: Path) -> None:
+    plain, killed = (experiment(tmp_path / name, urls(name)) for name in ("plain", "killed"))
     schedd(plain, "run", "e.yaml")
     for trials in (2, 2, 1):
         schedd(killed, "run", "e.yaml", kill_after=trials)

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from cli_bench import ENTRY, process
+from places import storage, urls
 
 from scheduler.gauges import Gauges
 from scheduler.service import Service
 from scheduler.storage.store import Store
+
+__all__ = ["storage", "urls"]
 
 FILE = """\
 schema: schedd/v1
@@ -79,8 +82,8 @@ def until(holds, what: str):
     raise TimeoutError(what)
 
 
-def stand(folder: Path) -> dict[str, str]:
-    store = Store.open(f"sqlite:///{folder}/schedd.db")
+def stand(storage: str) -> dict[str, str]:
+    store = Store.open(storage)
     found = {name: store.find(name).status.value for name in store.names()}
     store.close()
     return found
@@ -98,7 +101,7 @@ def stopped(process: subprocess.Popen) -> list[dict]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-def test_it_drives_what_is_there_and_what_comes_later_and_leaves_jobs_alone(tmp_path):
+def test_it_drives_what_is_there_and_what_comes_later_and_leaves_jobs_alone(tmp_path, storage):
     for name in ("one", "two"):
         out = process(tmp_path, "submit", written(tmp_path, name))
         assert out.stdout == f"submitted {name}; nobody drives it yet: schedd daemon does\n"
@@ -120,12 +123,12 @@ def test_it_drives_what_is_there_and_what_comes_later_and_leaves_jobs_alone(tmp_
     assert "nobody drives it" in process(tmp_path, "status", "one").stdout
     (tmp_path / "go").touch()
     with daemon(tmp_path) as second:
-        until(lambda: set(stand(tmp_path).values()) == {"COMPLETED"}, "all end")
+        until(lambda: set(stand(storage).values()) == {"COMPLETED"}, "all end")
         stopped(second)
     assert len(starts(tmp_path)) == len(set(starts(tmp_path))) == 9
 
 
-def test_it_stops_while_an_experiment_is_being_taken(tmp_path):
+def test_it_stops_while_an_experiment_is_being_taken(tmp_path, storage):
     process(tmp_path, "submit", written(tmp_path, "one"))
 
     def tell(_name, _state, events):
@@ -133,7 +136,7 @@ def test_it_stops_while_an_experiment_is_being_taken(tmp_path):
             service.stop()
             until(lambda: not service._timer.running, "the timer is stopped")
 
-    store = Store.open(f"sqlite:///{tmp_path}/schedd.db")
+    store = Store.open(storage)
     service = Service(
         store, tell, generators=1, progress=lambda: None, max_jobs={}, gauges=Gauges()
     )
@@ -146,7 +149,7 @@ def test_it_stops_while_an_experiment_is_being_taken(tmp_path):
     (tmp_path / "go").touch()
 
 
-def test_another_takes_over_from_one_that_was_killed(tmp_path):
+def test_another_takes_over_from_one_that_was_killed(tmp_path, storage):
     for name in ("one", "two"):
         process(tmp_path, "submit", written(tmp_path, name))
     with daemon(tmp_path) as first:
@@ -155,15 +158,15 @@ def test_another_takes_over_from_one_that_was_killed(tmp_path):
             first.kill()
             first.wait()
             (tmp_path / "go").touch()
-            until(lambda: set(stand(tmp_path).values()) == {"COMPLETED"}, "all end")
+            until(lambda: set(stand(storage).values()) == {"COMPLETED"}, "all end")
             stopped(second)
     assert len(starts(tmp_path)) == len(set(starts(tmp_path))) == 6
 
 
-def test_an_experiment_that_breaks_is_put_aside_and_the_others_go_on(tmp_path):
+def test_an_experiment_that_breaks_is_put_aside_and_the_others_go_on(tmp_path, storage):
     process(tmp_path, "submit", written(tmp_path, "good"))
     process(tmp_path, "submit", written(tmp_path, "bad"))
-    store = Store.open(f"sqlite:///{tmp_path}/schedd.db")
+    store = Store.open(storage)
     with store.writing() as connection:
         connection.exec_driver_sql(
             "UPDATE experiment SET definition = replace(definition, '\"local\"', '\"gone\"') "
@@ -172,14 +175,14 @@ def test_an_experiment_that_breaks_is_put_aside_and_the_others_go_on(tmp_path):
     store.close()
     (tmp_path / "go").touch()
     with daemon(tmp_path) as running:
-        until(lambda: stand(tmp_path)["good"] == "COMPLETED", "the good one ends")
+        until(lambda: stand(storage)["good"] == "COMPLETED", "the good one ends")
         told = stopped(running)
     (aside,) = [line for line in told if line["event"] == "experiment_put_aside"]
     assert aside["experiment"] == "bad"
     assert "there is no runner called 'gone'" in aside["message"]
 
 
-def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path):
+def test_systemd_is_told_that_it_is_ready_alive_and_stopping(tmp_path, storage):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(tmp_path / "notify"))
         heard.settimeout(PATIENCE)
@@ -201,7 +204,7 @@ def test_a_file_that_is_wrong_is_not_submitted(file, tmp_path):
     assert not (tmp_path / "schedd.db").exists()
 
 
-def test_run_follows_what_a_daemon_drives_and_drives_where_that_dies(tmp_path):
+def test_run_follows_what_a_daemon_drives_and_drives_where_that_dies(tmp_path, storage):
     process(tmp_path, "submit", written(tmp_path, "one"))
     with daemon(tmp_path) as driver:
         until(lambda: len(starts(tmp_path)) == 2, "it has two trials")
@@ -221,7 +224,7 @@ def test_run_follows_what_a_daemon_drives_and_drives_where_that_dies(tmp_path):
     assert len(starts(tmp_path)) == 3
 
 
-def test_run_ends_with_what_it_follows(tmp_path):
+def test_run_ends_with_what_it_follows(tmp_path, storage):
     process(tmp_path, "submit", written(tmp_path, "one"))
     with daemon(tmp_path):
         until(lambda: len(starts(tmp_path)) == 2, "it has two trials")

@@ -1,15 +1,13 @@
 """The verbs that change a living experiment, over a store, with and without a driver."""
 
-import shutil
-
 import pytest
-from cli_bench import FILE, finished, json_of, schedd, written
-from places import url
+from cli_bench import FILE, copied, finished, json_of, schedd, written
+from places import url, urls
 
 from scheduler.storage.store import Store
 from scheduler.submit import submit
 
-__all__ = ["finished", "json_of", "schedd", "url"]
+__all__ = ["copied", "finished", "json_of", "schedd", "url", "urls"]
 
 
 @pytest.fixture
@@ -62,11 +60,9 @@ def test_a_budget_is_asked_for_where_somebody_drives(small, schedd):
     assert store.find("small").definition.trials.ttl is None
 
 
-def test_an_ended_experiment_goes_on_with_a_greater_budget(finished, tmp_path, schedd):
-    import shutil
-
-    shutil.copy(finished / "schedd.db", tmp_path / "copy.db")
-    url = f"sqlite:///{tmp_path}/copy.db"
+def test_an_ended_experiment_goes_on_with_a_greater_budget(copied, urls, schedd, monkeypatch):
+    url = urls("copy/schedd")
+    monkeypatch.delenv("SCHEDD_STORAGE")
     status, out, _ = schedd("set", "trials.total_trials=7", "--storage", url)
     assert (status, f"go on with: schedd resume small --storage {url}" in out) == (0, True)
     assert "RUNNING" in schedd("status", "small", "--storage", url)[1]
@@ -106,8 +102,7 @@ def test_a_mistake_gets_one_sentence(arguments, sentence, small, schedd):
     assert "Traceback" not in err
 
 
-def test_a_budget_below_what_is_proposed_says_so(finished, tmp_path, monkeypatch, schedd):
-    monkeypatch.chdir(shutil.copytree(finished, tmp_path / "copy"))
+def test_a_budget_below_what_is_proposed_says_so(copied, schedd):
     status, out, _ = schedd("set", "trials.total_trials=3")
     assert status == 0
     assert "6 trials are proposed already: they are carried out all the same\n" in out

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_bench import finished, json_of, schedd
+from cli_bench import finished, json_of, on_both, schedd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from places import url
+from places import EITHER, place, url, urls
 from simulation.bench import definition
 
 from scheduler.model.experiment import Ask, Changes, Event, ExperimentState, Tally, Verdict
@@ -19,7 +19,7 @@ from scheduler.model.trial import Arm, Trial, TrialStatus, Wish
 from scheduler.storage.store import Store
 from scheduler.storage.transfer import NotAnExport, lines, restore
 
-__all__ = ["finished", "json_of", "schedd", "url"]
+__all__ = ["finished", "json_of", "on_both", "schedd", "url", "urls"]
 
 T = TrialStatus
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
@@ -94,11 +94,17 @@ def stored(store, changes, name="e"):
     return experiment
 
 
+@pytest.mark.parametrize("kind", EITHER)
 @given(changes=histories())
 @MORE
-def test_a_round_trip_is_exact(changes, tmp_path_factory):
+def test_a_round_trip_is_exact(kind, changes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
-    here, there = (Store.open(f"sqlite:///{folder}/{n}.db", create=True) for n in "ab")
+    with place(kind, folder, "a") as first, place(kind, folder, "b") as second:
+        goes_round(folder, changes, first, second)
+
+
+def goes_round(folder, changes, *urls):
+    here, there = (Store.open(url, create=True) for url in urls)
     experiment = stored(here, changes)
     there.create(definition(name="other"), folder, 1.0)
     written = [json.loads(json.dumps(line)) for line in lines(here, experiment)]
@@ -147,9 +153,9 @@ def broken(found):
     yield "name", [found[0], {**found[1], "name": "else"}, *found[2:]], "defined as"
 
 
-def test_what_is_no_whole_export_leaves_nothing(finished, tmp_path):
+def test_what_is_no_whole_export_leaves_nothing(finished, urls):
     here = Store.open(f"sqlite:///{finished}/schedd.db")
-    there = Store.open(f"sqlite:///{tmp_path}/b.db", create=True)
+    there = Store.open(urls("b"), create=True)
     found = list(lines(here, here.find("small")))
     for case, given_lines, words in broken(found):
         with pytest.raises(NotAnExport) as caught:
@@ -160,8 +166,8 @@ def test_what_is_no_whole_export_leaves_nothing(finished, tmp_path):
     there.close()
 
 
-def test_export_and_import_through_files(schedd, json_of, tmp_path):
-    file, target = tmp_path / "small.jsonl", f"sqlite:///{tmp_path}/b.db"
+def test_export_and_import_through_files(schedd, json_of, on_both, urls, tmp_path):
+    file, target = tmp_path / "small.jsonl", urls("b")
     assert schedd("export", "small", "-o", str(file))[0] == 0
     assert schedd("export")[1] == file.read_text()
     assert "exists already" in schedd("export", "-o", str(file))[2]
@@ -175,7 +181,7 @@ def test_export_and_import_through_files(schedd, json_of, tmp_path):
     assert f"{tmp_path}/bad:1: it is no JSON object" in schedd("import", f"{tmp_path}/bad")[2]
 
 
-def test_csv_is_a_table_of_arms(schedd, json_of):
+def test_csv_is_a_table_of_arms(schedd, json_of, on_both):
     status, out, err = schedd("export", "--format", "csv")
     assert (status, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from places import KINDS, place, url
+from places import another, storage, url, urls
 from simulation import stores
 from simulation.stores import commit, trial
 
@@ -25,7 +25,7 @@ from scheduler.storage.store import Store
 from scheduler.submit import submit
 from scheduler.warm_start import NoSource, gather
 
-__all__ = ["url"]
+__all__ = ["storage", "url", "urls"]
 
 SPACE = [
     {"name": "x", "type": "range", "bounds": [0, 1]},
@@ -179,12 +179,11 @@ def test_arms_without_a_constrained_metric_teach_but_are_no_full_observation(sto
     assert store.peek(experiment).transferred == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_another_store_may_be_the_source(kind, store, tmp_path):
+def test_another_store_may_be_the_source(store, tmp_path):
     measure(store, definition("old"), OLD)
-    with place(kind, tmp_path, "other") as other_url:
-        other = Store.open(other_url, create=True)
-        source = {"experiment": "old", "storage": store.url}
+    source = {"experiment": "old", "storage": store.url}
+    with another(store.url, tmp_path) as url:
+        other = Store.open(url, create=True)
         experiment = submit(other, definition("old", warm_start=[source]), 0.0)
         assert other.peek(experiment).transferred == 2
         other.close()
@@ -305,7 +304,9 @@ def schedd(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_model_proposes_the_first_arm_of_an_experiment_that_begins_with_enough(tmp_path):
+def test_a_model_proposes_the_first_arm_of_an_experiment_that_begins_with_enough(
+    storage, tmp_path
+):
     (tmp_path / "e.yaml").write_text(
         f"{FILE}warm_start: [{{csv: t.csv}}]\n"
         "generation_strategy: {nodes: [{generator: botorch}]}\n"
