@@ -50,7 +50,7 @@ test-slurm: $(VENV)/.test ## break a real Slurm in every way, kill schedd everyw
 test-systemd: $(VENV)/.test ## kill, hang and stop the service under a real systemd (as root)
 	pytest -m systemd -rs
 
-test-postgresql: $(VENV)/.test ## the rest of the command line's tests, on PostgreSQL
+test-postgresql: $(VENV)/.test ## on PostgreSQL what make test does on SQLite alone (minutes)
 	pytest -m postgresql -rs
 
 $(VENV)/http/bin/st:

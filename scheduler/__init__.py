@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scheduler.python.errors import (
         Busy,
         EvaluationsFailed,
+        FolderTaken,
         MaxParallelismReached,
         MetricFetchError,
         ModelError,
@@ -85,6 +86,7 @@ __all__ = [
     "EvaluationsFailed",
     "Experiment",
     "FixedParameter",
+    "FolderTaken",
     "GenerationNode",
     "GenerationStep",
     "GenerationStrategy",
@@ -132,7 +134,7 @@ __all__ = [
 _NAMES = {
     "client": "Client",
     "errors": (
-        "Busy EvaluationsFailed MaxParallelismReached MetricFetchError ModelError "
+        "Busy EvaluationsFailed FolderTaken MaxParallelismReached MetricFetchError ModelError "
         "NoTrialAvailable ObjectNotFoundError OptimizationComplete ScheddError "
         "StorageFailed UnsupportedError UserInputError"
     ),

@@ -38,6 +38,8 @@ class Gauges:
     """What was counted since the process began, and how its experiments stand."""
 
     started: float = field(default_factory=time.time)
+    hanging: Mapping[str, int] = field(default_factory=dict)
+    """Turns that take far too long, by type of runner; replaced as a whole."""
     _experiments: dict[str, _Experiment] = field(default_factory=dict)
     _buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENCIES) + 1))
     _seconds: float = 0.0
@@ -87,6 +89,9 @@ class Gauges:
             )
         total: list[Sample] = [("_sum", {}, self._seconds), ("_count", {}, cumulative)]
         yield "schedd_tick_seconds", "histogram", "Duration of ticks.", [*below, *total]
+        hanging: list[Sample] = [("", {"runner": r}, n) for r, n in sorted(self.hanging.items())]
+        text = "Turns that take far too long: a runner or a metric hangs."
+        yield "schedd_turns_hanging", "gauge", text, hanging
         text = "Ticks that the store did not let through."
         yield "schedd_ticks_failed_total", "counter", text, [("", {}, self._failed_ticks)]
         errors: list[Sample] = [

@@ -15,6 +15,9 @@ from scheduler.storage.errors import Held
 from scheduler.storage.lease import Lease
 from scheduler.storage.store import Experiment, Store
 
+_REASONS = {TrialStatus.COMPLETED: None, TrialStatus.FAILED: Reason.REPORTED}
+"""Why a trial has ended so; any other end is a wish."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hand:
@@ -67,8 +70,7 @@ def moved(trial: Trial, to: TrialStatus, message: str, token: str, now: float) -
             trial = trial.move(TrialStatus.STAGED, staged_at=now)
         job = trial.job_id or job_name(trial, token)
         return trial.move(to, started_at=now, job_id=job, job_state=to.value)
-    reason = None if to is TrialStatus.COMPLETED else Reason.USER
-    done = conclude(trial, to, reason, message, now)
+    done = conclude(trial, to, _REASONS.get(to, Reason.USER), message, now)
     return done.having(ended_at=now) if to is TrialStatus.COMPLETED else done
 
 

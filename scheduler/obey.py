@@ -189,7 +189,7 @@ _OF_JOB: Mapping[str, Callable[[Command], JobReport]] = {
     "begin": lambda _: JobReport(JobState.RUNNING),
     "complete": lambda _: JobReport(JobState.SUCCEEDED, exit_code=0),
     "fail": lambda command: JobReport(
-        JobState.FAILED, reason=Reason.EXIT_CODE, message=command.reason or "said by a person"
+        JobState.FAILED, reason=Reason.REPORTED, message=command.reason or "without a reason"
     ),
 }
 _OF_TRIAL: Mapping[str, Callable[[Trial, Command, float], Trial]] = {

@@ -17,6 +17,7 @@ from metrics.base import Point, reduce_points
 from scheduler import registry
 from scheduler.daemon import News, taken
 from scheduler.generation.inline import InlineGenerator
+from scheduler.lack import NoTrial, no_trial, nothing_comes
 from scheduler.loop import Loop
 from scheduler.model.base import did_you_mean
 from scheduler.model.definition import ExperimentDefinition
@@ -53,8 +54,8 @@ class Outside:
     request: str | None = None
     """The name of what is asked, for who may have to ask again; nothing is done twice by it."""
 
-    def take(self, wait: float, index: int | None = None) -> int | None:
-        """Return the trial that is the caller's now, RUNNING; ``None`` where none is to be had.
+    def take(self, wait: float, index: int | None = None) -> int | NoTrial:
+        """Return the trial that is the caller's now, RUNNING; or why none is to be had.
 
         Where another process drives the experiment, and can still make one, that is waited for,
         ``wait`` seconds at most. ``index``: that trial and no other. Raises StorageError.
@@ -64,14 +65,18 @@ class Outside:
         for _ in looks(wait):
             with suppress(Held, LeaseLost), self._driven(limit) as loop:
                 found = self._begun(loop, index)
-                if found is not None:
-                    self._note(loop, found)
+                if found is None:
+                    return self._lacking(loop.state)
+                self._note(loop, found)
                 return found
             if found is None:
                 found = self._begin(index)
-            if found is not None or _nothing_comes(self.store.peek(self.experiment)):
+            if found is not None:
                 return found
-        return None
+            state = self.store.peek(self.experiment)
+            if nothing_comes(state):
+                break
+        return self._lacking(state)
 
     def tell(self, wanted: Ask, wait: float) -> bool:
         """Note what somebody says; return whether that has been taken up.
@@ -175,6 +180,11 @@ class Outside:
         finally:
             driven.release()
 
+    def _lacking(self, state: ExperimentState) -> NoTrial:
+        """Return why there is none, by the state that was looked at and not by a later one."""
+        trouble = read.surroundings(self.store, self.experiment.id).trouble
+        return no_trial(state, trouble.message if trouble else "")
+
     def _begin(self, index: int | None) -> int | None:
         return self.store.begin(self.experiment.id, time.time(), index, self.request)
 
@@ -226,18 +236,6 @@ def _has_room(state: ExperimentState) -> bool:
     """Whether another arm could be deployed at once, and none waits for that."""
     waits = any(t.status is not TrialStatus.RUNNING for t in state.active.values())
     return not waits and state.pending < state.definition.trials.max_pending_trials
-
-
-def _nothing_comes(state: ExperimentState) -> bool:
-    """Whether the driver makes no trial, or deploys none, before somebody has ended another."""
-    if state.status is not ExperimentStatus.RUNNING or state.paused:
-        return True
-    unfinished, trials = state.active.values(), state.definition.trials
-    if any(t.status is TrialStatus.STAGED and t.job_id is None for t in unfinished):
-        return False
-    all_made = state.tally.created >= trials.total_trials
-    waits = any(t.status is TrialStatus.CANDIDATE for t in unfinished)
-    return state.pending >= trials.max_pending_trials or (all_made and not waits)
 
 
 def _one_more(state: ExperimentState) -> int:

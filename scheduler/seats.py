@@ -48,6 +48,11 @@ class Seat:
     """Whether it was said to hang."""
     over: bool = False
 
+    @property
+    def runner(self) -> str:
+        """The type of its runner."""
+        return self.driven.loop.state.definition.runner.type
+
 
 def pace(driven: Driven[Bell]) -> float:
     """Return the seconds between two turns: a lease must be renewed in between."""

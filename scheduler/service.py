@@ -119,8 +119,10 @@ class Service:
         is not to hang.
         """
         with self._discovering:
-            hang = [self._hangs(seat) for seat in list(self._seats.values())]
-            if not hang or not all(hang):
+            seats = list(self._seats.values())
+            hang = [seat.runner for seat in seats if self._hangs(seat)]
+            self._gauges.hanging = {seat.runner: hang.count(seat.runner) for seat in seats}
+            if not seats or len(hang) < len(seats):
                 self._progress()
             self._look()
 
@@ -131,8 +133,8 @@ class Service:
             return False
         if not seat.hangs:
             seat.hangs = True
-            kind = seat.driven.loop.state.definition.runner.type
-            words = f"its turn takes more than {LONG:g} s: the runner {kind!r} or a metric hangs"
+            words = f"its turn takes more than {LONG:g} s: the runner {seat.runner!r} or a metric "
+            words += "hangs"
             self._say(seat.name, "turn_hangs", words)
         return True
 
@@ -177,7 +179,7 @@ class Service:
             "interval",
             id=name,
             args=[seat],
-            executor=self._pools.of(experiment.definition.runner.type),
+            executor=self._pools.of(seat.runner),
             seconds=seat.interval,
             next_run_time=datetime.now(UTC),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from cli_bench import FILE, finished, json_of, on_both, schedd
+from places import urls
 
 from scheduler.cli import VERBS, cli
 from scheduler.cli.logs import Tail, follow
@@ -19,7 +20,7 @@ from scheduler.model.experiment import Changes, Event
 from scheduler.model.trial import Trial, TrialStatus, Wish
 from scheduler.storage.store import Store
 
-__all__ = ["finished", "json_of", "on_both", "schedd"]
+__all__ = ["finished", "json_of", "on_both", "schedd", "urls"]
 pytestmark = pytest.mark.usefixtures("on_both")
 
 STAGED, RUNNING, ABANDONED = TrialStatus.STAGED, TrialStatus.RUNNING, TrialStatus.ABANDONED
@@ -235,8 +236,8 @@ def test_what_an_unfinished_trial_waits_for(trial, words):
     assert re.fullmatch(words, awaits(trial, 50.0))
 
 
-def test_status_shows_trouble_until_it_has_passed(tmp_path, json_of):
-    url = f"sqlite:///{tmp_path}/t.db"
+def test_status_shows_trouble_until_it_has_passed(tmp_path, urls, json_of):
+    url = urls("t")
     store = Store.open(url, create=True)
     store.create(load_text(FILE), tmp_path, 0.0)
     experiment = store.find("small")

@@ -1,5 +1,6 @@
 """The service door: a program asks for trials, carries them out and tells what came of them."""
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ SPACE = [
     {"name": "kind", "type": "choice", "values": ["a", "b"], "sort_values": False},
 ]
 MINIMIZE = ObjectiveProperties(minimize=True)
+ONE_BY_ONE = {"max_pending_trials": 1}
 SOBOL = {"nodes": [{"generator": "sobol"}]}
 
 
@@ -319,6 +321,32 @@ def test_the_driver_of_the_experiment_is_waited_for(begun, client):
     assert hasty.get_next_trial()[1] == 1
     assert statuses(begun) == ["COMPLETED", "RUNNING"]
     store.close()
+
+
+def test_the_answer_is_of_the_moment_when_there_was_none(client, monkeypatch):
+    """Another process ends a trial while this one puts it in words."""
+    mine, other = client(), client()
+    mine.create_experiment(SPACE, objectives={"loss": MINIMIZE}, options={"trials": ONE_BY_ONE})
+    _, index = mine.get_next_trial()
+    other.load_experiment()
+    take = outside.Outside.take
+
+    def overtaken(*given):
+        found = take(*given)
+        other.complete_trial(index, 1.0)
+        return found
+
+    monkeypatch.setattr(outside.Outside, "take", overtaken)
+    with pytest.raises(MaxParallelismReached, match="1 trials of experiment are pending"):
+        mine.get_next_trial()
+
+
+def test_whose_a_folder_of_trials_is_is_an_error_of_its_own(begun, client, urls):
+    begun.get_next_trial()
+    other = client(storage=urls("another"))
+    words = f"holds the trials of another experiment, my-test in {urls('s')};"
+    with pytest.raises(scheduler.FolderTaken, match=re.escape(words)):
+        other.create_experiment(SPACE, name="my-test", objectives={"loss": MINIMIZE})
 
 
 WORKER = """

@@ -58,7 +58,7 @@ def test_people_carry_out_a_whole_experiment(ab, schedd, json_of):
         options = ("--metric", f"loss={arm['parameters']['x']}", "--metric", "size=3")
         status, out, _ = schedd("complete", str(taken["index"]), *options, "--sem", "loss=0.1")
         assert (status, out) == (0, f"trial {taken['index']} of ab: COMPLETED\n")
-    assert answer == (3, "", "no trial of ab is to be had: it has ended\n")
+    assert answer == (3, "", "ab has stopped, total_trials: all 3 trials have ended\n")
     assert seen == [0, 1, 2]
     assert json_of("status", "ab")["status"] == "COMPLETED"
     trial = json_of("trial", "1")
@@ -73,10 +73,19 @@ def test_no_trial_is_handed_out_twice_and_no_more_than_may_be_pending(ab, schedd
         "trial 1 of ab",
     ]
     status, _, err = schedd("next")
-    assert (status, "as many as may be pending are" in err) == (3, True)
+    assert (status, "2 trials of ab are pending, as many as max_pending_trials" in err) == (
+        3,
+        True,
+    )
     assert schedd("fail", "0", "--reason", "it broke")[1] == "trial 0 of ab: FAILED\n"
-    assert "EXIT_CODE: it broke" in schedd("trial", "0")[1]
+    assert "REPORTED: it broke" in schedd("trial", "0")[1]
     assert schedd("next")[1].startswith("trial 2 of ab")
+
+
+def test_an_experiment_that_is_paused_says_so(ab, schedd):
+    ab()
+    schedd("pause")
+    assert schedd("next") == (3, "", "ab is paused\n")
 
 
 def test_while_somebody_drives_results_wait_for_the_next_tick(ab, schedd):
@@ -88,7 +97,7 @@ def test_while_somebody_drives_results_wait_for_the_next_tick(ab, schedd):
     status, out, _ = schedd("complete", "0", "--metric", "loss=1", "--metric", "size=1")
     assert (status, "takes effect at the next tick of process" in out) == (0, True)
     status, _, err = schedd("next", "--wait", "0")
-    assert (status, "no trial of ab is to be had" in err) == (3, True)
+    assert (status, "2 trials of ab are pending" in err) == (3, True)
     lease.release()
 
 

@@ -269,6 +269,8 @@ def test_a_turn_that_hangs_is_told_starves_the_watchdog_and_does_not_hold_up_the
 
     def during():
         until(lambda: ("e", "turn_hangs") in told, "it is said to hang")
+        shown = 'schedd_turns_hanging{runner="local"} 1'
+        until(lambda: shown in service._gauges.text(), "it is shown to hang")
         fed = told.count(("", "alive"))
         until(lambda: rounds() > 3, "more is looked for")
         assert told.count(("", "alive")) == fed

@@ -60,6 +60,7 @@ def gauges():
     made.ticked("e", state, 3, 99.0, 4.5)
     made.happened("e", [Event(1.0, "runner_unavailable", ""), Event(1.0, "trial_staged", "")])
     made.failed()
+    made.hanging = {"local": 0, "slurm": 2}
     return made
 
 
@@ -73,6 +74,8 @@ def test_what_is_counted_is_shown(gauges):
         'schedd_tick_seconds_bucket{le="30"}': 2,
         'schedd_tick_seconds_bucket{le="+Inf"}': 3,
         "schedd_tick_seconds_count": 3,
+        'schedd_turns_hanging{runner="local"}': 0,
+        'schedd_turns_hanging{runner="slurm"}': 2,
         "schedd_ticks_failed_total": 1,
         'schedd_errors_total{experiment="e",kind="runner_unavailable"}': 1,
         'schedd_trials{experiment="e",status="RUNNING"}': 1,

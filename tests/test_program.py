@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_bench import caller, process
+from places import either, urls
 
 from scheduler import (
     Experiment,
@@ -27,6 +28,8 @@ from scheduler.python.program import section_of
 from scheduler.service import Service
 from scheduler.storage import read
 from scheduler.storage.store import Store
+
+__all__ = ["either", "urls"]
 
 FURNACE = """\
 import os
@@ -79,7 +82,7 @@ experiment = Experiment(
     "baked",
     OptimizationConfig(Objective(Loss("loss", offset=3.0), minimize=True)),
     runner=Furnace(sys.argv[1], degrees=900),
-    storage="sqlite:///s.db",
+    storage=sys.argv[2],
 )
 strategy = GenerationStrategy(steps=[GenerationStep(Models.SOBOL)])
 options = SchedulerOptions(
@@ -98,7 +101,7 @@ def leave(_):
 
 with suppress(KeyboardInterrupt):
     scheduler.run_n_trials(1, idle_callback=leave)
-if sys.argv[2:] == ["hand"]:
+if sys.argv[3:] == ["hand"]:
     scheduler.hand_over()
 """
 FILE = """\
@@ -132,10 +135,10 @@ def starts(folder) -> list[list[str]]:
     return [line.split() for line in (folder / "ovens/starts").read_text().splitlines()]
 
 
-def begun(folder, *words: str) -> None:
+def begun(folder, url: str, *words: str) -> None:
     """Run the program: two trials complete, a third burns when it ends."""
     (folder / "program.py").write_text(PROGRAM)
-    line = [sys.executable, "program.py", str(folder / "ovens"), *words]
+    line = [sys.executable, "program.py", str(folder / "ovens"), url, *words]
     subprocess.run(line, cwd=folder, check=True)
 
 
@@ -154,37 +157,37 @@ def schedd(folder, monkeypatch):
     return caller(monkeypatch)
 
 
-def statuses(schedd) -> list[str]:
-    status, out, err = schedd("trials", "baked", "--json", "--storage", "sqlite:///s.db")
+def statuses(schedd, url: str) -> list[str]:
+    status, out, err = schedd("trials", "baked", "--json", "--storage", url)
     assert (status, err) == (0, "")
     return [row["status"] for row in json.loads(out)]
 
 
-def test_what_a_program_began_another_process_ends(folder, schedd):
-    begun(folder, "hand")
-    assert statuses(schedd) == ["COMPLETED", "COMPLETED", "RUNNING"]
+def test_what_a_program_began_another_process_ends(folder, schedd, either):
+    begun(folder, either, "hand")
+    assert statuses(schedd, either) == ["COMPLETED", "COMPLETED", "RUNNING"]
     finish(folder)
-    done = process(folder, "resume", "baked", "--storage", "sqlite:///s.db")
-    assert (done.returncode, statuses(schedd)) == (0, ["COMPLETED"] * 5), done.stderr
+    done = process(folder, "resume", "baked", "--storage", either)
+    assert (done.returncode, statuses(schedd, either)) == (0, ["COMPLETED"] * 5), done.stderr
     indexes, processes = zip(*starts(folder), strict=True)
     assert indexes == ("0", "1", "2", "3", "4")
     assert len(set(processes)) == 2
-    store = Store.open("sqlite:///s.db")
+    store = Store.open(either)
     for record in read.trials(store, store.find("baked").id):
         (arm,) = record.trial.arms
         assert record.metrics[arm.name]["loss"].mean == arm.parameters["x"] ** 2 + 3.0
     store.close()
 
 
-def test_before_it_is_handed_over_nobody_else_drives_it(folder, schedd):
-    begun(folder)
+def test_before_it_is_handed_over_nobody_else_drives_it(folder, schedd, either):
+    begun(folder, either)
     finish(folder)
-    status, _, err = schedd("resume", "baked", "--storage", "sqlite:///s.db")
+    status, _, err = schedd("resume", "baked", "--storage", either)
     assert status == 2
     assert err.startswith(
         "schedd: the Runner of baked is its program's own: that program drives it, or"
     )
-    store, told = Store.open("sqlite:///s.db"), []
+    store, told = Store.open(either), []
     service = Service(
         store,
         lambda _name, _state, events: told.extend(event.message for event in events),
@@ -198,16 +201,16 @@ def test_before_it_is_handed_over_nobody_else_drives_it(folder, schedd):
         service._look()
         service._aside.clear()
     assert [message[:43] for message in told] == ["it cannot be driven: the Runner of baked is"]
-    assert statuses(schedd) == ["COMPLETED", "COMPLETED", "RUNNING"]
+    assert statuses(schedd, either) == ["COMPLETED", "COMPLETED", "RUNNING"]
     store.close()
 
 
-def test_a_file_names_the_classes(folder, schedd):
+def test_a_file_names_the_classes(folder, schedd, either):
     (folder / "e.yaml").write_text(FILE)
     assert schedd("validate", "e.yaml", "--deep")[0] == 0
     assert f"{folder}/furnace.py:Furnace deploys it" in schedd("plan", "e.yaml")[1]
-    done = process(folder, "run", "e.yaml", "--storage", "sqlite:///s.db")
-    assert (done.returncode, statuses(schedd)) == (0, ["COMPLETED"] * 3), done.stderr
+    done = process(folder, "run", "e.yaml", "--storage", either)
+    assert (done.returncode, statuses(schedd, either)) == (0, ["COMPLETED"] * 3), done.stderr
     assert [index for index, _ in starts(folder)] == ["0", "1", "2"]
 
 

@@ -139,7 +139,7 @@ def test_all_arms_are_told_in_order(driven):
 
 
 def test_arms_that_failed_by_their_own_doing_are_told_in_order(driven):
-    mine = ("OOM", "TIMEOUT", "EXIT_CODE", "SIGNAL", "METRICS_MISSING", "METRICS_INVALID")
+    mine = ("OOM", "TIMEOUT", "EXIT_CODE", "REPORTED", "METRICS_MISSING", "METRICS_INVALID")
     others = ("NODE_FAIL", "PREEMPTED", "LOST", "REJECTED", "PENDING_TIMEOUT", "TYPO", None)
     failed = [
         trial(k, T.FAILED, arms=2 if k == 2 else 1, reason=reason, completed_at=50.0 - k)

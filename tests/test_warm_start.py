@@ -304,9 +304,7 @@ def schedd(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_model_proposes_the_first_arm_of_an_experiment_that_begins_with_enough(
-    storage, tmp_path
-):
+def test_a_model_proposes_the_first_arm_of_one_that_begins_with_enough(storage, tmp_path):
     (tmp_path / "e.yaml").write_text(
         f"{FILE}warm_start: [{{csv: t.csv}}]\n"
         "generation_strategy: {nodes: [{generator: botorch}]}\n"
@@ -320,7 +318,7 @@ def test_a_model_proposes_the_first_arm_of_an_experiment_that_begins_with_enough
         assert told in done.stderr
     assert not (tmp_path / "schedd.db").exists()
     done = schedd(tmp_path, "tick", "e.yaml")
-    assert done.returncode == 78
+    assert done.returncode == (78 if "sqlite" in storage else 2)  # where there is no experiment
     done = schedd(tmp_path, "run", "e.yaml")
     assert told in done.stderr
     (tmp_path / "t.csv").unlink()

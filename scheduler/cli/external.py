@@ -10,7 +10,8 @@ from scheduler.cli.control import say_when
 from scheduler.cli.refused import Refused
 from scheduler.cli.steer import mapping
 from scheduler.jobs import tasks_of
-from scheduler.model.experiment import Ask, ExperimentStatus
+from scheduler.lack import NoTrial
+from scheduler.model.experiment import Ask
 from scheduler.model.trial import Trial
 from scheduler.outside import Data, Outside, check_data, check_external, check_pending
 from scheduler.storage import read
@@ -44,10 +45,8 @@ def next_(
     """
     store, experiment = common.find(storage, name)
     index = _external(store, experiment).take(wait)
-    if index is None:
-        ended = store.peek(experiment).status is not ExperimentStatus.RUNNING
-        why = "it has ended" if ended else "as many as may be pending are"
-        click.echo(f"no trial of {experiment.definition.name} is to be had: {why}", err=True)
+    if isinstance(index, NoTrial):
+        click.echo(index.why, err=True)
         ctx.exit(NOTHING)
     record = read.trial(store, experiment.id, index)
     assert record is not None

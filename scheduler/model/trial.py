@@ -84,6 +84,8 @@ class Reason(StrEnum):
     PREEMPTED = "PREEMPTED"
     EXIT_CODE = "EXIT_CODE"
     SIGNAL = "SIGNAL"
+    REPORTED = "REPORTED"
+    """Whoever carried it out said so."""
     CANCELLED = "CANCELLED"
     LOST = "LOST"
     REJECTED = "REJECTED"
@@ -99,6 +101,7 @@ ARMS_OWN = frozenset(
         Reason.TIMEOUT,
         Reason.EXIT_CODE,
         Reason.SIGNAL,
+        Reason.REPORTED,
         Reason.METRICS_MISSING,
         Reason.METRICS_INVALID,
     }

@@ -16,6 +16,10 @@ class UnsupportedError(UserInputError):
     """Ax can do this, and schedd cannot."""
 
 
+class FolderTaken(UserInputError):
+    """The folder for the trials holds those of another experiment; nothing was done."""
+
+
 class ObjectNotFoundError(ScheddError, LookupError):
     """There is no such experiment, trial or arm."""
 
@@ -61,6 +65,7 @@ def translated() -> Iterator[None]:
     """Turn the errors of what lies below into those of this module, words unchanged."""
     from pydantic import ValidationError
 
+    from scheduler import owner
     from scheduler.config.errors import ConfigError
     from scheduler.model.redefine import DefinitionChanged
     from scheduler.model.trial import InvalidTransition
@@ -86,6 +91,8 @@ def translated() -> Iterator[None]:
         NoSource,
     ) as error:
         raise UserInputError(str(error)) from None
+    except owner.FolderTaken as error:
+        raise FolderTaken(str(error)) from None
     except Held as error:
         raise Busy(str(error)) from None
     except (StorageError, LeaseLost) as error:

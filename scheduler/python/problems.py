@@ -10,6 +10,7 @@ CONTENT = "application/problem+json"
 
 STATUS: tuple[tuple[type[errors.ScheddError], int], ...] = (
     (errors.UnsupportedError, 422),
+    (errors.FolderTaken, 422),
     (errors.UserInputError, 422),
     (errors.ObjectNotFoundError, 404),
     (errors.MaxParallelismReached, 409),

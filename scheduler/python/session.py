@@ -190,38 +190,16 @@ class Session:
 
     def take(self, index: int | None = None) -> int:
         """Return a trial that is ours now; with ``index``, that one. Raises NoTrialAvailable."""
+        from scheduler.lack import Lack
         from scheduler.outside import check_external
 
         with self.lock, translated():
             check_external(self.definition)
             found = self.outside.take(self.wait, index)
-        if found is None:
-            raise self._why_none()
-        return found
-
-    def _why_none(self) -> NoTrialAvailable:
-        from scheduler.model.experiment import ExperimentStatus
-        from scheduler.storage import read
-
-        state, name = self.state(), self.definition.name
-        if state.status is not ExperimentStatus.RUNNING or state.stop:
-            why = f"{state.stop.criterion}: {state.stop.message}" if state.stop else state.status
-            return OptimizationComplete(f"{name} has stopped, {why}")
-        made, trials = state.tally.created, state.definition.trials
-        waits = any(not t.status.is_pending for t in state.active.values())
-        if made >= trials.total_trials and not waits:
-            still = f"{state.pending} of them still run" if state.pending else "all have ended"
-            return OptimizationComplete(f"all {made} trials of {name} are made; {still}")
-        if state.pending >= trials.max_pending_trials:
-            return MaxParallelismReached(
-                f"{state.pending} trials of {name} are pending, as many as max_pending_trials "
-                "allows: complete or abandon one first"
-            )
-        if state.paused:
-            return NoTrialAvailable(f"{name} is paused")
-        trouble = read.surroundings(self.place.store, self.experiment.id).trouble
-        why = trouble.message if trouble else "another process drives it and has none to give"
-        return NoTrialAvailable(f"no trial of {name} is to be had: {why}")
+        if isinstance(found, int):
+            return found
+        kinds = {Lack.ENDED: OptimizationComplete, Lack.FULL: MaxParallelismReached}
+        raise kinds.get(found.lack, NoTrialAvailable)(found.why)
 
     def tell(self, wanted: "Ask") -> None:
         """Note what somebody says, and see to it that it is taken up. Raises Busy."""
