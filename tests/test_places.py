@@ -40,7 +40,9 @@ ON_SQLITE_ALONE = {
     ),
     "test_db.py::test_a_verb_says_that_it_upgraded_on_standard_error": "nor in version 2",
     "test_db.py::test_the_commands_shown_do_what_is_said": "a copy of a server is no database",
-    "test_docs.py::test_a_scheduler_is_handed_over_and_a_file_names_its_classes_as_shown": "as shown",
+    "test_docs.py::test_a_scheduler_is_handed_over_and_a_file_names_its_classes_as_shown": (
+        "it is done as shown"
+    ),
     "test_program.py::handing": "nothing is handed over, so nothing is kept",
     "test_faults.py::some": "a file is spoilt, or may not be written",
     "test_faults.py::damaged": "a file is spoilt",
