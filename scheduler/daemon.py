@@ -105,7 +105,7 @@ def by_definition(_: Store, experiment: Experiment, wake: Callable[[], None]) ->
     return registry.build_runner(definition, wake), registry.build_fetchers(definition)
 
 
-def take(store: Store, experiment: Experiment, plug: Plug) -> "Driven[News]":
+def take(store: Store, experiment: Experiment, plug: Plug = by_definition) -> "Driven[News]":
     """Take an experiment for this process alone; raises as :func:`taken` does."""
     news = News()
     return taken(store, experiment, news, WorkerGenerator(news.set), plug=plug)
