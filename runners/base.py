@@ -106,7 +106,8 @@ class Job:
     """Create it held, to start at :meth:`Runner.release`."""
     resources: Resources = NO_RESOURCES
     avoid: tuple[str, ...] = ()
-    """Nodes that failed under earlier attempts, by the names that ``JobReport.node`` gave."""
+    """Nodes that failed under earlier attempts, by the names that ``JobReport.node`` gave: a wish,
+    since a job must not wait for ever where there are no others."""
 
 
 @dataclass(frozen=True, slots=True)

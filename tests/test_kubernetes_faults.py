@@ -184,3 +184,15 @@ def suspend(cluster: FakeCluster, name: str, *, value: bool = True) -> None:
         found["spec"]["suspend"] = value
         cluster.store.update("jobs", found)
         cluster.settle()
+
+
+@pytest.mark.parametrize(
+    ("avoid", "node"), [((), "node-1"), (("node-1",), "node-2"), (("node-2", "node-1"), "node-1")]
+)
+def test_a_node_that_failed_is_taken_again_only_where_there_is_no_other(
+    cluster, runner, tmp_path, avoid, node
+):
+    one = job(tmp_path, avoid=avoid)
+    deploy(runner, one)
+    assert cluster.pods(one.name)[0]["spec"]["nodeName"] == node
+    assert look(runner, one).state is JobState.RUNNING

@@ -50,12 +50,14 @@ def place(
         yield found
 
 
-def until(place: Place, runner, what, *states: JobState, holds=lambda _report: True) -> JobReport:
+def until(
+    place: Place, runner, what, *states: JobState, job_id=None, holds=lambda _report: True
+) -> JobReport:
     """Poll until a report is as it should be, and return it."""
     seen: list[JobReport | None] = []
 
     def reached() -> bool:
-        seen.append(look(runner, what))
+        seen.append(look(runner, what, job_id))
         report = seen[-1]
         return report is not None and report.state in states and holds(report)
 
@@ -196,8 +198,7 @@ def test_a_job_that_somebody_deletes_is_lost(place, tmp_path):
     with closing(place.runner()) as runner:
         uid = deploy(runner, one)[one.name]
         place.probe.delete("jobs", one.name, propagationPolicy="Background")
-        lost = JobReport(JobState.LOST, reason="LOST")
-        place.wait(PATIENCE, lambda: (look(runner, one, uid) or lost).state is JobState.LOST)
+        until(place, runner, one, JobState.LOST, job_id=uid)
 
 
 def test_the_arms_of_a_batch_are_the_indexes_of_one_job(place, tmp_path):

@@ -233,3 +233,9 @@ def test_nothing_is_stored_in_a_namespace_that_is_not_there(probe):
 def test_a_token_that_nobody_gave_is_unauthorized(probe):
     stranger = Probe(probe.kubeconfig, probe.namespace, token="forged")
     assert stranger.get("jobs").code == 401
+
+
+@pytest.mark.kubernetes
+def test_no_namespace_is_left():
+    """The last test: what the others made is gone."""
+    real.wait(real.LONG, real.all_are_gone)

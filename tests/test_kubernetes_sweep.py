@@ -54,7 +54,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
         return list(representative(steps(cluster.front.requests)))
 
 
-def all_played(folder: Path, cases: Sequence[Sequence[Step]]) -> tuple[int, list[str]]:
+def all_played(
+    folder: Path, cases: Sequence[Sequence[Step]], *, in_turn: bool = False
+) -> tuple[int, list[str]]:
     """Return the number of kills, and what is wrong in the end, of all cases."""
 
     def one(numbered: tuple[int, Sequence[Step]]) -> tuple[int, list[str]]:
@@ -62,7 +64,7 @@ def all_played(folder: Path, cases: Sequence[Sequence[Step]]) -> tuple[int, list
         place = folder / str(number)
         with FakeCluster(place / "cluster") as cluster:
             scene = Scene(place / "scene", cluster)
-            scene.play(kills)
+            scene.play(kills, in_turn=in_turn)
         case = ", ".join(map(str, kills))
         return scene.kills, [f"{case}: {fault}" for fault in scene.faults]
 
@@ -76,7 +78,8 @@ def all_played(folder: Path, cases: Sequence[Sequence[Step]]) -> tuple[int, list
 
 
 def test_kills_at_every_step_of_some_trials_cost_nothing(tmp_path):
-    assert all_played(tmp_path, [BATCH, FAILED]) == (len(BATCH) + len(FAILED), [])
+    done = all_played(tmp_path, [BATCH, FAILED], in_turn=True)
+    assert done == (len(BATCH) + len(FAILED), [])
 
 
 @pytest.mark.sweep
@@ -93,7 +96,7 @@ class TestEverywhere:
 
     def test_several_kills(self, tmp_path, found):
         draw = random.Random(1)
-        cases = [draw.sample(found, draw.choice((2, 3, 4))) for _ in range(60)]
-        kills, faults = all_played(tmp_path, cases)
+        places = [sorted(draw.sample(range(len(found)), 3)) for _ in range(50)]
+        kills, faults = all_played(tmp_path, [[found[i] for i in chosen] for chosen in places])
         assert faults == []
-        assert kills >= 60
+        assert kills >= 75  # a step may have been passed before a daemon begins

@@ -3,7 +3,7 @@
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -203,18 +203,17 @@ def _mounts(options: KubernetesOptions) -> list[Manifest]:
 
 
 def avoid(spec: Manifest, nodes: Sequence[str]) -> None:
-    """Keep the Pods from ``nodes``, whatever else the template says of nodes."""
+    """Let the Pods go elsewhere than to ``nodes`` where they can, whatever else the spec says.
+
+    It is a wish: on a cluster of one node, or where all others are full, a Pod that must not go
+    there would wait for ever. From a node that is gone Kubernetes itself keeps Pods away.
+    """
     if not nodes:
         return
     affinity = spec["affinity"] = dict(spec.get("affinity") or {})
     of_nodes = affinity["nodeAffinity"] = dict(affinity.get("nodeAffinity") or {})
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
-    given: Mapping[str, Any] = of_nodes.get(required) or {}
-    terms: Sequence[Manifest] = given.get("nodeSelectorTerms") or [{}]
     # One requirement for each: matchFields takes one value.
     fields = [{"key": "metadata.name", "operator": "NotIn", "values": [n]} for n in nodes]
-    of_nodes[required] = {
-        "nodeSelectorTerms": [
-            {**term, "matchFields": [*(term.get("matchFields") or []), *fields]} for term in terms
-        ]
-    }
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    given: Sequence[Manifest] = of_nodes.get(preferred) or []
+    of_nodes[preferred] = [*given, {"weight": 100, "preference": {"matchFields": fields}}]

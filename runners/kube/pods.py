@@ -141,19 +141,8 @@ def _unscheduled(pod: Manifest) -> str:
             text = objects.sentence(each.get("message")) or str(
                 each.get("reason") or "no reason is told"
             )
-            avoided = _avoided(pod)
-            why = f" (it avoids {', '.join(avoided)}, which failed before)" if avoided else ""
-            return f"no node takes its Pod: {text}{why}"
+            return f"no node takes its Pod: {text}"
     return "" if node_of(pod) else "it waits for a node"
-
-
-def _avoided(pod: Manifest) -> list[str]:
-    """Return the nodes that a Pod must not run on."""
-    affinity = ((pod.get("spec") or {}).get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    terms = required.get("nodeSelectorTerms") or [{}]
-    fields = (terms[0].get("matchFields") or []) if len(terms) == 1 else []
-    return [str(name) for each in fields for name in each.get("values") or []]
 
 
 def _ended_pod(pod: Manifest) -> JobReport:

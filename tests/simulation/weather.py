@@ -129,7 +129,6 @@ class Weather:
         nodes = self.cluster.nodes
         nodes.full, nodes.missing_images = "", set()
         nodes.dead.clear()
-        nodes.names.append("another")  # for jobs that avoid all the others
         self.cluster.jobs.paused = False
         for name in list(self.suspended):
             self._suspend(name, value=False)

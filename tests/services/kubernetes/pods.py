@@ -26,16 +26,33 @@ class Nodes:
         """Return the node for a pod, or ``None`` where none fits."""
         if self.full:
             return None
-        return next((n for n in self.names if n not in self.dead and _fits(pod["spec"], n)), None)
+        fit = [n for n in self.names if n not in self.dead and _fits(pod["spec"], n)]
+        return max(fit, key=lambda node: _wished(pod["spec"], node), default=None)
+
+
+def _labels(node: str) -> dict[str, str]:
+    return {"kubernetes.io/hostname": node, "kubernetes.io/os": "linux"}
+
+
+def _affinity(spec: dict, kind: str) -> Any:
+    found = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return found.get(f"{kind}DuringSchedulingIgnoredDuringExecution") or {}
+
+
+def _wished(spec: dict, node: str) -> int:
+    """Return how much a pod would like to run on a node."""
+    return sum(
+        term["weight"]
+        for term in _affinity(spec, "preferred")
+        if _meets(term["preference"], _labels(node), node)
+    )
 
 
 def _fits(spec: dict, node: str) -> bool:
-    labels = {"kubernetes.io/hostname": node, "kubernetes.io/os": "linux"}
+    labels = _labels(node)
     if any(labels.get(k) != v for k, v in (spec.get("nodeSelector") or {}).items()):
         return False
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    wanted = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    terms = wanted.get("nodeSelectorTerms")
+    terms = _affinity(spec, "required").get("nodeSelectorTerms")
     return not terms or any(_meets(term, labels, node) for term in terms)
 
 

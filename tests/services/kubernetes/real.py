@@ -16,11 +16,13 @@ VARIABLE = "KUBECONFIG"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 SOON = 10.0
 """Seconds within which a controller does what is due; one that does not is not there."""
-LONG = 120.0
+LONG = 180.0
 """Seconds that a namespace with Pods in it may take to go."""
 
 _CONTROLLED: dict[str, bool] = {}
 """Whether there are controllers, by the address of the server."""
+_LEAVING: list[Probe] = []
+"""Where there was a namespace."""
 _CONTAINER = {"name": "none", "image": "none"}
 _QUIET = {
     "metadata": {"name": "quiet"},
@@ -63,7 +65,7 @@ def is_controlled(probe: Probe) -> bool:
 
 
 def _remove(probe: Probe) -> None:
-    """Delete the namespace. Raises TimeoutError where it stays."""
+    """Delete the namespace; where something controls it, that takes a moment more."""
     path = f"/api/v1/namespaces/{probe.namespace}"
     controlled = is_controlled(probe)
     if not controlled:
@@ -77,7 +79,14 @@ def _remove(probe: Probe) -> None:
         found = probe.ask("GET", path).body
         found["spec"]["finalizers"] = []
         probe.ask("PUT", f"{path}/finalize", found)
-    wait(LONG, lambda: probe.ask("GET", path).code == 404)
+    _LEAVING.append(probe)
+
+
+def all_are_gone() -> bool:
+    """Return whether every namespace that was made is gone again."""
+    return all(
+        probe.ask("GET", f"/api/v1/namespaces/{probe.namespace}").code == 404 for probe in _LEAVING
+    )
 
 
 def _empty(probe: Probe, path: str) -> None:

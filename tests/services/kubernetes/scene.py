@@ -117,6 +117,7 @@ class Scene:
         self._names = Names()
         self._to_come: list[Step] = []
         """Where the daemon is to be killed; the first is that of the present one."""
+        self._in_turn = False
         self._said: set[str] = set()
         """Who has meddled."""
         for name, text in EXPERIMENTS.items():
@@ -125,9 +126,12 @@ class Scene:
             (folder / f"{name}.yaml").write_text(filled)
         self._call(sys.executable, "-P", "-c", _SUBMIT, *(f"{n}.yaml" for n in EXPERIMENTS))
 
-    def play(self, kills: Sequence[Step] = ()) -> None:
-        """Drive all to the end; kill the daemon at each step, one after the other."""
-        self._to_come = list(kills)
+    def play(self, kills: Sequence[Step] = (), *, in_turn: bool = False) -> None:
+        """Drive all to the end; kill the daemon at each step, one after the other.
+
+        ``in_turn``: nobody meddles with a trial before its kill is the next, which must come.
+        """
+        self._to_come, self._in_turn = list(kills), in_turn
         process = self._start()
         end = time.monotonic() + PATIENCE
         while not self._is_done():
@@ -185,7 +189,7 @@ class Scene:
 
     def _may(self, word: str, of: str) -> bool:
         """Whether a word is to be said now: not yet where a later kill waits for what it does."""
-        later = any(step.of == of for step in self._to_come[1:])
+        later = self._in_turn and any(step.of == of for step in self._to_come[1:])
         return word not in self._said and (not later or self._to_come[0].of == of)
 
     def _say(self, *words: str) -> None:
