@@ -220,6 +220,14 @@ class Runner(ABC):
         Raises :class:`Unavailable` where the request did not get through.
         """
 
+    def unfinished(self, prefix: str) -> Sequence[str]:  # noqa: ARG002  # most see no others
+        """Return the names that begin with ``prefix`` of jobs that the last poll saw unfinished.
+
+        Whether it was asked about them or not: a request that takes effect late may make a job
+        that nobody waits for any more, and that only this tells of. Asks the backend nothing.
+        """
+        return ()
+
     def stored(self, refs: Sequence[JobRef]) -> None:  # noqa: B027  # most have nothing to do
         """Learn that the ids of these jobs are on disk; asked at least once for each id.
 

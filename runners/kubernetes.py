@@ -59,6 +59,8 @@ class KubernetesRunner(Runner):
         )
         self._observer = Observer(self._api, self._options, clock)
         self._looks = looks
+        self._seen: Snapshot | None = None
+        """What the last poll looked at."""
         self._created: dict[str, str] = {}
         """Name and uid of the Jobs that this object created and has not started."""
 
@@ -183,7 +185,18 @@ class KubernetesRunner(Runner):
 
     def poll(self, refs: Sequence[JobRef]) -> Mapping[str, JobReport]:
         """Look once at all Jobs and Pods of the namespace; bring output on the way."""
-        return self._observer.reports(refs, self._look(self.poll_floor))
+        self._seen = self._look(self.poll_floor)
+        return self._observer.reports(refs, self._seen)
+
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        """Return the names of Jobs in the last look that are neither over nor being deleted."""
+        return [
+            name
+            for name, job in (self._seen.jobs if self._seen else {}).items()
+            if name.startswith(prefix)
+            and not states.is_over(job)
+            and not job["metadata"].get("deletionTimestamp")
+        ]
 
     def _look(self, max_age: float) -> Snapshot:
         """Return a look at the namespace. Raises Unavailable."""

@@ -115,6 +115,11 @@ class FakeWorld:
         fake = self._jobs.get(name)
         return None if fake is None else fake.report
 
+    @property
+    def unfinished(self) -> list[str]:
+        """The names of the jobs that have not ended."""
+        return [name for name, fake in self._jobs.items() if not fake.report.state.is_final]
+
     def finish(self, name: str, state: JobState, reason: str | None = None) -> None:
         """Let a job end in ``state`` now: INTERRUPTED, LOST, or what an administrator did."""
         fake = self._jobs[name]
@@ -201,6 +206,10 @@ class FakeRunner(Runner):
         """Report on ``refs``, and let the started ones come nearer to their end."""
         self._reach()
         return {ref.name: self.world.look(ref) for ref in refs}
+
+    def unfinished(self, prefix: str) -> Sequence[str]:
+        """Return all names in the world."""
+        return [name for name in self.world.unfinished if name.startswith(prefix)]
 
     def cancel(self, refs: Sequence[JobRef]) -> None:
         """End ``refs`` now."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from runners.base import Job, JobRef, JobReport, Rejected, Runner, RunnerError, Unavailable
-from scheduler.jobs import job_name, job_of, ref_of
+from scheduler.jobs import job_name, job_of, jobs_begin, ref_of
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Event
 from scheduler.model.trial import Trial
@@ -58,6 +58,8 @@ class Backend:
         self._told_stored: frozenset[str] = frozenset()
         """Names of the jobs of which the runner knows that their ids are on disk."""
         self._last_poll = -1e18
+        self.unfinished: Sequence[str] = ()
+        """Names of this experiment's jobs that the poll of this tick saw, asked for or not."""
         self.silence: tuple[float, str] | None = None
         """Since when it has not answered, perhaps of an earlier driver; what it said instead."""
         self._delayed = False
@@ -74,6 +76,7 @@ class Backend:
 
     def poll(self, active: Trials, now: float) -> dict[int, JobReport]:
         """Ask once about all jobs that have not ended, if the runner's floor allows."""
+        self.unfinished = ()
         waiting = {i: t for i, t in active.items() if t.status.is_pending and t.ended_at is None}
         if not waiting or now - self._last_poll < self._runner.poll_floor:
             return {}
@@ -82,6 +85,7 @@ class Backend:
         try:
             answers = self._runner.poll(list(refs.values()))
             found = {i: answers[ref.name] for i, ref in refs.items() if ref.name in answers}
+            self.unfinished = self._runner.unfinished(jobs_begin(self._token))
         except Exception as error:  # a plugin must never end the loop
             self._note_silence(error, now)
             return {}
@@ -120,6 +124,14 @@ class Backend:
                 return
             self._just_cancelled = True
             self._cancelled |= {self._name(trial): now for trial in portion}
+
+    def rid(self, strays: Sequence[Trial], now: float) -> None:
+        """Ask for the end of the jobs of attempts that are over, and tell of it."""
+        for portion in self._portions(strays):
+            if not self._done(self._runner.cancel, portion, now):
+                return
+            message = "its job, made by a request that took effect late, is deleted"
+            self.events += [Event(now, "stray_job", message, t.index, t.attempt) for t in portion]
 
     def release(self, trials: Sequence[Trial], now: float) -> None:
         """Let held jobs start; a poll that finds one held still leads here again."""

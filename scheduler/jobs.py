@@ -58,7 +58,12 @@ def tasks_of(definition: ExperimentDefinition, trial: Trial, root: Path) -> tupl
 
 def job_name(trial: Trial, token: str) -> str:
     """Return the name of a trial's present attempt; ``token`` is the experiment's, in hex."""
-    return f"schedd-{token[:8]}-t{trial.index}-a{trial.attempt}"
+    return f"{jobs_begin(token)}{trial.index}-a{trial.attempt}"
+
+
+def jobs_begin(token: str) -> str:
+    """Return how the names of all jobs of an experiment begin."""
+    return f"schedd-{token[:8]}-t"
 
 
 def ref_of(definition: ExperimentDefinition, trial: Trial, root: Path, token: str) -> JobRef:

@@ -4,14 +4,14 @@ It may die between any two instructions: what is wanted is stored before it is d
 tick, in this process or another, finds out by name how far it came.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from metrics.base import Fetcher
 from runners.base import Runner
-from scheduler import candidates
+from scheduler import candidates, strays
 from scheduler.backend import Backend
 from scheduler.generation.protocol import GeneratorClient
 from scheduler.model.experiment import (
@@ -24,6 +24,7 @@ from scheduler.model.experiment import (
     evolve,
 )
 from scheduler.model.nodes import Traits
+from scheduler.model.trial import Trial
 from scheduler.readings import Readings
 from scheduler.reconcile import Decision, Seen, decide
 from scheduler.stalled import Signs
@@ -47,6 +48,9 @@ class Journal(candidates.Records, Protocol):
 
     def commands(self) -> tuple[Command, ...]:
         """Return the commands that were not applied yet."""
+
+    def trials(self, indexes: Collection[int]) -> Mapping[int, Trial]:
+        """Return trials as they are stored, whatever their status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,11 @@ class Loop:
         decision = replace(decision, cancel=self.backend.to_cancel(decision.cancel, now))
         noted = (*self.backend.events, *self._about_the_disk(disk, now))
         changes = merged(arrived, decision.changes, noted)
-        acts = decision.cancel or decision.release or decision.submit
+        over = self._strays(before)
+        acts = decision.cancel or decision.release or decision.submit or over
         self._store(before, changes, bool(acts), now)
         self.state = replace(self.state, spent_nodes=spent)
+        self.backend.rid(over, now)
         self._act(decision, now)
         return changes.events
 
@@ -190,6 +196,13 @@ class Loop:
             submit_at_most=0 if disk else self.backend.submit_at_most,
             signs=self._signs(state, disk),
         )
+
+    def _strays(self, stored: ExperimentState) -> tuple[Trial, ...]:
+        """Return the attempts that are over whose jobs were seen in this tick, and live."""
+        numbers = strays.suspected(self.backend.unfinished, stored.active)
+        if not numbers:
+            return ()
+        return strays.over(numbers, self.world.journal.trials({index for index, _ in numbers}))
 
     def _signs(self, state: ExperimentState, disk: str) -> Signs:
         since, words = self.backend.silence or (None, "")

@@ -103,12 +103,19 @@ def test_a_job_that_somebody_deleted_is_lost_and_may_have_run(cluster, runner, t
     assert isinstance(submitted(runner, job(tmp_path, name="another")), str)
 
 
-def test_a_job_that_is_gone_is_lost_only_when_its_pods_have_ended(cluster, runner, tmp_path):
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "made-again-by-somebody"])
+def test_a_job_that_is_gone_is_lost_only_when_its_pods_have_ended(
+    cluster, runner, tmp_path, again
+):
     cluster.runtime.stubborn = True
     one = job(tmp_path)
     uid = deploy(runner, one)[one.name]
     container = cluster.container(one.name)
+    copy = cluster.job(one.name)
     cluster.delete_job(one.name)
+    if again:
+        copy["spec"]["suspend"] = True
+        cluster.store.create("jobs", NAMESPACE, copy)
     assert look(runner, one, uid).state is RUNNING
     with cluster.lock:
         container.ended(143, cluster.now())

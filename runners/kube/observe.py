@@ -76,9 +76,10 @@ class Observer:
         records = records_of(ref)
         job, owned = self._found(ref, snapshot)
         if job is None:
-            return self._gone(ref, records, snapshot.now)
+            why = "there is no such Job; somebody must have deleted it"
+            return self._gone(ref, records, why, snapshot.now)
         if not jobs.is_meant(job, ref, records.token):
-            return _lost(ref, "another Job has its name now")
+            return self._gone(ref, records, "another Job has its name now", snapshot.now)
         view = states.read(job, owned, snapshot.now)
         if view.report.state.is_final:
             report = records.read().outcome or self._ended(ref, job, view, snapshot.now)
@@ -102,8 +103,8 @@ class Observer:
         job = jobs.get(self._api, ref.name)
         return job, [] if job is None else pods_of(self._api, ref.name, objects.uid(job))
 
-    def _gone(self, ref: JobRef, records: Records, now: float) -> JobReport:
-        """Report on a job of which the server states that it is not there."""
+    def _gone(self, ref: JobRef, records: Records, why: str, now: float) -> JobReport:
+        """Report on a job of which the server states that it is not there; ``why`` in words."""
         record = records.read()
         if record.outcome is not None:
             return record.outcome
@@ -117,7 +118,7 @@ class Observer:
             message = "its Job is gone, and its last Pods are ending"
             return JobReport(JobState.RUNNING, ref.job_id, message=message)
         if record.end is None:
-            return _lost(ref, "there is no such Job; somebody must have deleted it")
+            return _lost(ref, why)
         report = _ended_by_us(record, record.end, ref.job_id)
         records.note(outcome=report)
         return report

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from scheduler.clock import Clock
 from scheduler.model.experiment import Changes, Command, ExperimentState
 from scheduler.model.observation import Arms, MeasuredArms
+from scheduler.model.trial import Trial
 from scheduler.storage.lease import Lease
 from scheduler.storage.store import Experiment, Store
 
@@ -53,3 +54,7 @@ class ExperimentJournal(ExperimentRecords):
     def commands(self) -> tuple[Command, ...]:
         """Return the commands that were not applied yet. Raises StorageError."""
         return self._store.commands(self._experiment.id)
+
+    def trials(self, indexes: Collection[int]) -> dict[int, Trial]:
+        """Return trials, whatever their status. Raises StorageError."""
+        return self._store.trials(self._experiment.id, indexes)

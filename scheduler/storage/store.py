@@ -26,7 +26,7 @@ from scheduler.storage.commands import Asked
 from scheduler.storage.database import Database, Tell
 from scheduler.storage.engine import open_database
 from scheduler.storage.lease import Lease
-from scheduler.storage.state import state_of
+from scheduler.storage.state import state_of, trials_at
 from scheduler.storage.write import insert_experiment, insert_rows, write
 
 
@@ -214,6 +214,11 @@ class Store:
         """
         with self.writing() as connection:
             return commands.begin(connection, experiment_id, now, index, request)
+
+    def trials(self, experiment_id: int, indexes: Collection[int]) -> dict[int, Trial]:
+        """Return trials by index, whatever their status."""
+        with self.reading() as connection:
+            return trials_at(connection, experiment_id, indexes)
 
     # -- what generators learn from
 

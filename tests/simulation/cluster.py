@@ -1,6 +1,6 @@
 """The real Kubernetes runner, over HTTP, on a fake cluster in simulated time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,20 +9,18 @@ from services.kubernetes.cluster import NAMESPACE, FakeCluster
 from services.kubernetes.errors import ApiError
 from services.kubernetes.facts import condition, ended, finished
 
-from metrics.base import Fetcher, FetchRequest, Point, UnavailableMetric
-from metrics.jsonl import JsonlFetcher
-from runners.base import Job, JobRef, JobState, Runner
+from metrics.base import Fetcher
+from runners.base import JobState, Runner
 from runners.kube.options import KubernetesOptions
-from runners.kube.snapshot import Looks
-from runners.kubernetes import KubernetesRunner
 from scheduler.jobs import tasks_of
 from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.trial import Trial, TrialStatus
 from simulation import weather
 from simulation.faults import FAULTS, Chance, Violation
-from simulation.ghosts import TRUTHS, Bodies, Ghost
+from simulation.ghosts import TRUTHS, Bodies, Ghost, was_patient
 from simulation.history import History, definition_of
 from simulation.invariants import Invariants, demand
+from simulation.mortal import ClusterFetcher, MortalRunner
 from simulation.weather import Trouble, Weather
 
 IMAGE = "train:1"
@@ -35,8 +33,8 @@ COMMON = tuple(f for f in FAULTS if not f.startswith(OWN) and f not in OTHERS)
 class Cluster:
     """A fake cluster whose time is that of a history, and all jobs there ever were."""
 
-    poll_floor = 0.0
-    max_jobs = None
+    poll_floor, max_jobs = 0.0, None
+    """What a history draws for other backends."""
 
     def __init__(
         self,
@@ -46,24 +44,34 @@ class Cluster:
         stored_id: Callable[[int, int], str | None],
     ) -> None:
         self.chance, self.allowed, self.stored_id = chance, allowed, stored_id
+        self.looks_last = chance.of("looks last").choice((2.0, 30.0))
+        """Seconds between two polls, for which the runners of a process share a look."""
+        self.swept = 0.0
+        """When, while all was well, somebody last saw all jobs and could delete what strays."""
+        self.delay = 0.0
+        """Seconds that slow requests have taken, by the clock of processes alone."""
         self.jobs: dict[str, Ghost] = {}
         self.wrong: list[str] = []
         """Promises broken while the server worked."""
         self.bodies = Bodies(chance, self._ghost_of)
         self.bodies.began = self._began
-        skew = chance.rng.choice((0.0, 0.0, 1.5e9, 2.0e9))
-        self.fake = FakeCluster(folder, self.bodies, lambda: chance.now + skew)
+        self.skew = chance.rng.choice((0.0, 0.0, 1.5e9, 2.0e9))
+        self.fake = FakeCluster(folder, self.bodies, lambda: chance.now + self.skew)
         names = chance.of("names")
         self.fake.store.unique = lambda: f"{names.getrandbits(128):032x}"
-        self._create = self.fake.store.create
-        self.fake.store.create = self._created  # type: ignore[method-assign]
         self.trouble = Trouble(chance, self.fake, self.jobs)
         self.weather = Weather(chance, self.fake, self.jobs)
+        self._create = self.fake.store.create
+        self.fake.store.create = self._created  # type: ignore[method-assign]
         self.fake.front.faults.append(self.trouble)  # type: ignore[arg-type]
         queue = {"queue": "gpus"} if chance.rng.random() < 0.2 else {}
         section = {"image": IMAGE, "kubeconfig": str(self.fake.kubeconfig)} | queue
         self.options = KubernetesOptions.model_validate(section)
-        self.runners: list[KubernetesRunner] = []
+        self.runners: list[MortalRunner] = []
+
+    def clock(self) -> float:
+        """Return the time of the processes that ask."""
+        return self.chance.now + self.delay
 
     # -- what invariants ask
 
@@ -98,7 +106,9 @@ class Cluster:
             return JobState.LOST
         if finished(job):
             return JobState.SUCCEEDED if condition(job, "Complete") else JobState.FAILED
-        return JobState.LOST if ghost.is_late and not ghost.starts else JobState.QUEUED
+        wanted = self.stored_id(ghost.trial, ghost.attempt) == job["metadata"]["uid"]
+        nobody_starts_it = ghost.strayed_at and job["spec"]["suspend"] and not wanted
+        return JobState.LOST if nobody_starts_it else JobState.QUEUED
 
     # -- what the history does
 
@@ -137,7 +147,7 @@ class Cluster:
         name = weather.name_of(request)
         new = request.verb == "create" and not self.fake.store.find("jobs", NAMESPACE, name)
         if new:
-            self._ghost(name).is_late = True
+            self._ghost(name).strayed_at = self.chance.now
         try:
             self.fake.api.handle(request)
         except ApiError:
@@ -149,7 +159,7 @@ class Cluster:
         made = self._create(resource, namespace, item)
         if resource == "jobs":
             ghost = self._ghost(made["metadata"]["name"])
-            why = "" if ghost.is_late else self.allowed(ghost.trial, ghost.attempt)
+            why = "" if ghost.strayed_at else self.allowed(ghost.trial, ghost.attempt)
             if why:
                 self.wrong.append(f"{ghost.name} was made although {why}")
             if ghost.starts:
@@ -178,51 +188,6 @@ def _numbers(name: str) -> tuple[int, int]:
     """Return trial and attempt from a job's name."""
     *_, trial, attempt = name.split("-")
     return int(trial[1:]), int(attempt[1:])
-
-
-class MortalRunner(KubernetesRunner):
-    """The real runner in a process that may die before and after each request."""
-
-    def __init__(self, cluster: Cluster, fenced: Callable[[str], None]) -> None:
-        clock = lambda: cluster.chance.now  # noqa: E731
-        super().__init__(cluster.options, lambda: None, clock, Looks(clock))
-        self.fenced = fenced
-        ask = self._api._request
-
-        def mortal(*given: Any) -> Any:
-            cluster.chance.point()
-            try:
-                return ask(*given)
-            finally:
-                cluster.chance.point()
-
-        self._api._request = mortal  # type: ignore[method-assign]
-
-    def submit(self, jobs: Sequence[Job]) -> Any:
-        """Submit, as who holds the lease."""
-        self.fenced("submit")
-        return super().submit(jobs)
-
-    def cancel(self, refs: Sequence[JobRef]) -> None:
-        """Cancel, as who holds the lease."""
-        self.fenced("cancel")
-        super().cancel(refs)
-
-
-class ClusterFetcher(Fetcher):
-    """Reads what lies in a trial's folder by now; or it does not."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(JsonlFetcher.Options())
-        self.cluster, self.real = cluster, JsonlFetcher(JsonlFetcher.Options())
-
-    def fetch(self, request: FetchRequest) -> Sequence[Point]:
-        """Return the curve so far, or the value."""
-        if self.cluster.chance.strikes("fetch_fails"):
-            for ghost in self.cluster.jobs.values():
-                ghost.happened.add("fetch_failed")
-            raise UnavailableMetric("no answer")
-        return self.real.fetch(request)
 
 
 @dataclass
@@ -289,9 +254,18 @@ class ClusterHistory(History):
         for trial in self.store.trials.values():
             if trial.status is TrialStatus.COMPLETED:
                 self._check_output(trial)
-        late = {ghost.name for ghost in self.backend.jobs.values() if ghost.is_late}
-        names = {job["metadata"]["name"] for job in self.backend.fake.store.all("jobs")}
-        demand(names <= late, "left behind:", names - late)
+        self._check_rest()
+
+    def _check_rest(self) -> None:
+        """Nothing of ours is left, and all that is another's."""
+        backend = self.backend
+        ghosts = backend.jobs.values()
+        late = {g.name for g in ghosts if (g.strayed_at or 0.0) >= backend.swept}
+        may_stay = late | {g.name for g in ghosts if was_patient(g.undeleted)}
+        names = {job["metadata"]["name"] for job in backend.fake.store.all("jobs")}
+        others = backend.trouble.namesakes
+        demand(others <= names, "another's was deleted:", others - names)
+        demand(names <= may_stay | others, "left behind:", names - may_stay - others)
 
     def _check_output(self, trial: Trial) -> None:
         """Nothing that a body printed is missing, or here twice."""

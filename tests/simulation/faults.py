@@ -54,6 +54,9 @@ FAULTS = (
 )
 RARE = {"command_stop": 0.1, "command_drain": 0.1, "crash": 0.3, "budget": 0.5}
 """Factors for what would otherwise leave little to look at."""
+OFTEN = {"looked_before": 3.0, "job_made_again": 3.0}
+"""Factors for what does harm only together with other faults."""
+FACTORS = RARE | OFTEN
 
 
 class Crash(BaseException):
@@ -84,7 +87,7 @@ class Chance:
         self.points = 0
         """How many places there were so far at which a process may die."""
         self.rates = {
-            fault: self.rng.choice(RATES) * RARE.get(fault, 1.0) * (self.rng.random() < 0.4)
+            fault: self.rng.choice(RATES) * FACTORS.get(fault, 1.0) * (self.rng.random() < 0.4)
             for fault in faults
         }
         self.rates.update(dict.fromkeys(without, 0.0))

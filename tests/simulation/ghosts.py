@@ -1,13 +1,14 @@
 """What really happened to each attempt's job on a simulated cluster, whatever objects are left."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.kubernetes.containers import Container
 
 from runners.base import JobState
+from runners.kube.observe import OUTPUT_PATIENCE
 from scheduler.model.trial import Reason
 from simulation.faults import Chance
 from simulation.invariants import Truth, gone
@@ -36,8 +37,12 @@ class Ghost:
     """By task, what its body has measured."""
     printed: dict[int, bytes] = field(default_factory=dict)
     ends: dict[int, str] = field(default_factory=dict)
-    is_late: bool = False
-    """Whether the server made it long after nobody waited for it any more."""
+    strayed_at: float | None = None
+    """When the server made it long after it was asked to, or somebody else did."""
+    unread: list[float] = field(default_factory=list)
+    """When its output could not be read since it was over."""
+    undeleted: list[float] = field(default_factory=list)
+    """When its object could not be deleted since it was over."""
 
     @property
     def state(self) -> JobState:
@@ -155,22 +160,34 @@ def _after(*what: str) -> Truth:
     return holds
 
 
-def _unread(*what: str) -> Truth:
+def _unmeasured(*what: str) -> Truth:
     return lambda ghost: _succeeded(ghost) and bool({*what} & ghost.happened)
 
 
-TAKEN = ("pod_deleted", "suspended", "preempted", "node_fails", "collected", "log_failed")
-"""After these nobody could ask a Pod for its last words."""
+def _lost(ghost: Ghost | None) -> bool:
+    """Whether it is gone, or nobody could ask its Pods for their last words for long enough."""
+    if ghost is None or not gone(ghost):
+        return False
+    return bool(TAKEN & ghost.happened) or was_patient(ghost.unread)
+
+
+def was_patient(troubles: Sequence[float]) -> bool:
+    """Whether it was tried for long enough; the server tells whole seconds."""
+    return bool(troubles) and troubles[-1] - troubles[0] > OUTPUT_PATIENCE - 1.0
+
+
+TAKEN = {"job_deleted", "pod_deleted", "suspended", "preempted", "node_fails", "collected"}
+"""After these there may be no Pod that could be asked."""
 TRUTHS: dict[str | None, Truth] = {
     None: _succeeded,
-    Reason.METRICS_MISSING: _unread("silent", "fetch_failed"),
-    Reason.METRICS_INVALID: _unread("invalid"),
+    Reason.METRICS_MISSING: _unmeasured("silent", "fetch_failed"),
+    Reason.METRICS_INVALID: _unmeasured("invalid"),
     Reason.EXIT_CODE: _after("exit_code", "pod_deleted", "killed", "collected"),
     Reason.SIGNAL: _after("killed", "pod_deleted", "collected"),
     Reason.OOM: _after("oom"),
     Reason.NODE_FAIL: _after("node_fails"),
     Reason.PREEMPTED: _after("preempted", "node_fails"),
-    Reason.LOST: _after("job_deleted", *TAKEN),
+    Reason.LOST: _lost,
     "CANNOT_START": _after("image_missing"),
     Reason.TIMEOUT: gone,
     Reason.PENDING_TIMEOUT: gone,

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +91,7 @@ class Invariants:
             *(pending[1], "trials are pending; at most", options.max_pending_trials),
         )
         more = len(after) > len(store.trials)
-        total = max(d.trials.total_trials for d in (store.definition, changes.definition) if d)
+        total = max((options.total_trials, *_totals_asked_for(store, changes)))
         demand(not more or len(after) <= total, "more trials than total_trials")
         demand(sorted(after) == list(range(len(after))), "trial indexes have a gap")
         ended = changes.status is not None
@@ -180,6 +180,13 @@ class Invariants:
 
 
 TOKEN = "5eed5eed"
+
+
+def _totals_asked_for(store: MemoryStore, changes: Changes) -> Iterator[int]:
+    """Yield what people have set ``total_trials`` to, one after the other, in one commit."""
+    for verb, _, _, payload in (store.commands[i] for i in changes.commands):
+        if verb == "set":
+            yield payload["trials.total_trials"]
 
 
 def _reachable(before: Trial, after: Trial) -> bool:

@@ -194,6 +194,11 @@ class MemoryJournal:
             for i, verb, index, reason, payload in self.store.waiting()
         )
 
+    def trials(self, indexes) -> Mapping[int, Trial]:
+        """Return trials as they are stored."""
+        self._read()
+        return {i: self.store.trials[i] for i in indexes if i in self.store.trials}
+
     def measured(self) -> tuple:
         """Return (parameters, metrics) of completed arms, in order."""
         self._read()

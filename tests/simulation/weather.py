@@ -1,12 +1,16 @@
 """What goes wrong with a simulated cluster: its requests, its nodes, its people."""
 
 from collections.abc import Iterator
+from typing import Any
 
+from services.kubernetes.admission import defaulted
 from services.kubernetes.cluster import NAMESPACE, FakeCluster
 from services.kubernetes.deletion import Deletion
-from services.kubernetes.facts import ended, finished
+from services.kubernetes.facts import ended, finished, labelled
 from services.kubernetes.faults import PASSING, Answer, Effect, Request, call, drop, error
+from services.kubernetes.store import copied
 
+from runners.kube.manifest import TOKEN
 from simulation.faults import Chance
 from simulation.ghosts import Ghost
 
@@ -15,9 +19,12 @@ FAULTS = (
     "http_answer_lost",
     "http_cut",
     "http_late",
+    "http_slow",
+    "looked_before",
     "http_unauthorized",
     "http_page_expired",
     "refused",
+    "namesake",
     "quota",
     "nodes_full",
     "image_missing",
@@ -26,6 +33,7 @@ FAULTS = (
     "preempted",
     "pod_deleted",
     "job_deleted",
+    "job_made_again",
     "suspended",
     "collected",
 )
@@ -46,20 +54,31 @@ class Trouble:
         """What the server does long after the client has given up."""
         self.refused: set[str] = set()
         self.deleted: set[str] = set()
+        self.namesakes: set[str] = set()
+        """Names of the jobs of others that have our names."""
+        self._create = cluster.store.create
 
     def strikes(self, request: Request) -> bool:
         """Choose what befalls this request."""
         if request.verb == "delete":
             self.deleted.add(request.name)
         self.before, self.after = self._before(request), self._after()
-        if request.resource == "pods/log" and (self.before or self.after):
-            self._note_unread(request.name)
+        if self.before or self.after:
+            self._note_trouble(request)
         return True
 
-    def _note_unread(self, name: str) -> None:
-        pod = self.cluster.store.find("pods", NAMESPACE, name)
-        if pod is not None:
-            self.ghosts[pod["metadata"]["labels"]["job-name"]].happened.add("log_failed")
+    def _note_trouble(self, request: Request) -> None:
+        """Note for how long what is left to do about a job that is over cannot be done."""
+        kind, name = request.resource, request.name
+        pod = self.cluster.store.find("pods", NAMESPACE, name) if kind == "pods/log" else None
+        name = pod["metadata"]["labels"]["job-name"] if pod else name
+        job = self.cluster.store.find("jobs", NAMESPACE, name)
+        if job is None or name not in self.ghosts or not finished(job):
+            return
+        if pod:
+            self.ghosts[name].unread.append(self.chance.now)
+        elif request.verb == "delete":
+            self.ghosts[name].undeleted.append(self.chance.now)
 
     def _before(self, request: Request) -> Effect | None:
         strikes = self.chance.strikes
@@ -87,7 +106,17 @@ class Trouble:
         if self.chance.strikes("refused"):
             self.refused.add(name)
             return error(422, f'Job.batch "{name}" is invalid: says a webhook', "Invalid")
+        if self.chance.strikes("namesake"):
+            self.refused.add(name)
+            self.namesakes.add(name)
+            return call(lambda: self._make_namesake(request.body))
         return None
+
+    def _make_namesake(self, body: Any) -> None:
+        """Make a job as another schedd would that began with the same database, elsewhere."""
+        made = defaulted("jobs", copied(body))
+        made["metadata"]["annotations"][TOKEN] = "another's"
+        self.cluster.store.update("jobs", labelled(self._create("jobs", NAMESPACE, made)))
 
     def _after(self) -> Effect | None:
         if self.chance.strikes("http_answer_lost"):
@@ -110,6 +139,7 @@ class Weather:
         self.chance, self.cluster, self.ghosts = chance, cluster, ghosts
         self.suspended: set[str] = set()
         """Names of the jobs that somebody else suspended."""
+        self._create = cluster.store.create
 
     def turn(self, image: str) -> None:
         """Let things go wrong, and right again."""
@@ -150,6 +180,8 @@ class Weather:
     def _jobs(self) -> Iterator[dict]:
         """Yield the jobs that are neither over nor being deleted."""
         for job in list(self.cluster.store.all("jobs", NAMESPACE)):
+            if job["metadata"]["name"] not in self.ghosts:
+                continue  # another's
             if not job["metadata"].get("deletionTimestamp") and not finished(job):
                 yield job
             elif finished(job) and self.chance.strikes("collected"):
@@ -173,8 +205,22 @@ class Weather:
             self.ghosts[name].happened.add("job_deleted")
             policy = chance.rng.choice(("Background", "Foreground"))
             self.cluster.delete_job(name, policy)
+            if policy == "Background" and chance.strikes("job_made_again"):
+                self._make_again(job)
         elif not job["spec"]["suspend"] and chance.strikes("suspended"):
             self._suspend(name, value=True)
+
+    def _make_again(self, job: dict) -> None:
+        """Make a deleted job again as it was, suspended, as who plays a backup back does."""
+        again = copied(job)
+        again["spec"]["suspend"] = True
+        again["metadata"].get("labels", {}).pop(QUEUE, None)
+        self.suspended.discard(again["metadata"]["name"])
+        ghost = self.ghosts[again["metadata"]["name"]]
+        ghost.strayed_at = self.chance.now
+        made = labelled(self._create("jobs", NAMESPACE, again))
+        ghost.uid = made["metadata"]["uid"]
+        self.cluster.store.update("jobs", made)
 
     @property
     def _deletion(self) -> Deletion:
