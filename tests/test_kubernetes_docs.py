@@ -10,7 +10,10 @@ import yaml
 from cli_bench import schedd
 from services.kubernetes import schema
 from services.kubernetes.cluster import FakeCluster
+from services.kubernetes.runner import job
+from services.kubernetes.selection import matches_labels
 
+from runners.kube.manifest import manifest
 from runners.kube.options import KubernetesOptions
 from runners.kubernetes import KubernetesRunner
 from scheduler import registry
@@ -133,6 +136,14 @@ def test_every_file_that_is_shown_or_applied_exists() -> None:
     assert named
     for path in (*links, *named):
         assert (ROOT / path).exists(), path
+
+
+def test_the_labels_of_what_may_be_left_are_those_of_our_jobs(tmp_path: Path) -> None:
+    (selector,) = re.findall(r"`kubectl delete jobs .*-l (\S+)`", DOCS)
+    made = manifest(job(tmp_path), KubernetesOptions(image="busybox:1"))
+    labels = made["metadata"]["labels"]
+    assert matches_labels(selector.replace("NAME", "tests"), labels)
+    assert not matches_labels(selector.replace("NAME", "another"), labels)
 
 
 def test_every_option_is_explained() -> None:

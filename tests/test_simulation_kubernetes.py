@@ -13,7 +13,7 @@ from services.kubernetes import schema
 from simulation.cluster import ClusterHistory
 from simulation.faults import Violation
 
-from runners.kube import api, jobs, manifest, observe, snapshot
+from runners.kube import api, jobs, observe, snapshot
 from runners.kubernetes import KubernetesRunner
 
 pytestmark = pytest.mark.skipif(bool(schema.why_not()), reason=schema.why_not())
@@ -99,9 +99,16 @@ def _measures_half_of_an_output(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(observe, "_without_output", lambda report, *_, **__: report)
 
 
-def _names_without_attempt(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(manifest, "token", lambda *_: "the same")
-    patch.setattr(jobs, "is_meant", lambda *_: True)
+def _takes_a_namesake_for_its_own(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(jobs, "is_ours", lambda job, name, _: job["metadata"]["name"] == name)
+
+
+def _takes_the_next_job_of_a_name_for_the_first(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(jobs, "is_meant", lambda job, ref, token: jobs.is_ours(job, ref.name, token))
+
+
+def _leaves_strays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(KubernetesRunner, "unfinished", lambda *_: ())
 
 
 def _forgets_to_delete(patch: pytest.MonkeyPatch) -> None:
@@ -116,7 +123,9 @@ BUGS = {
         _takes_trouble_for_absence,
         _reports_before_the_output_is_here,
         _measures_half_of_an_output,
-        _names_without_attempt,
+        _takes_a_namesake_for_its_own,
+        _takes_the_next_job_of_a_name_for_the_first,
+        _leaves_strays,
         _forgets_to_delete,
     )
 }
