@@ -1,5 +1,7 @@
 """Time that does not jump: what steps of the wall clock, reboots and suspension do to it."""
 
+import time
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -11,11 +13,14 @@ from scheduler.clock import Anchor, Clock
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """A machine with a wall clock, a clock since boot, and the id of its boot."""
+    import_module("scheduler.storage.term")  # it takes the real clock when it is imported
     made = SimpleNamespace(wall=1e9, boottime=50.0, boot_id=tmp_path / "boot_id")
     made.boot_id.write_text("first\n")
     monkeypatch.setattr(clock, "BOOT_ID", made.boot_id)
     monkeypatch.setattr(clock, "boottime", lambda: made.boottime)
-    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: made.wall))
+    real = {name: getattr(time, name) for name in ("clock_gettime", "CLOCK_MONOTONIC")}
+    told = SimpleNamespace(time=lambda: made.wall, **real)  # leases go by the real time since boot
+    monkeypatch.setattr(clock, "time", told)
     return made
 
 

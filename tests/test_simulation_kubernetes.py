@@ -5,7 +5,6 @@ tests/test_simulation_kubernetes.py``; for more histories: ``SCHEDD_SIM_CLUSTERS
 """
 
 import os
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -54,11 +53,14 @@ def test_without_faults_a_history_ends_by_itself(tmp_path):
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(900)
 def test_every_fault_of_a_cluster_strikes(tmp_path):
-    struck = Counter()
+    missing = {*ClusterHistory.faults}
     for seed in range(BOUND):
-        struck.update(play(seed, tmp_path).chance.struck)
-    assert {*ClusterHistory.faults} == struck.keys()
+        missing -= play(seed, tmp_path).chance.struck.keys()
+        if not missing:
+            break
+    assert missing == set()
 
 
 # -- bugs put in on purpose

@@ -102,11 +102,12 @@ class Cluster:
         if any(not ended(pod) and pod["spec"].get("nodeName") not in dead for pod in pods):
             return JobState.RUNNING
         job = store.find("jobs", NAMESPACE, ghost.name)
-        if job is None or job["metadata"].get("deletionTimestamp"):
+        meta = job["metadata"] if job else {}
+        if job is None or meta["uid"] != ghost.uid or meta.get("deletionTimestamp"):
             return JobState.LOST
         if finished(job):
             return JobState.SUCCEEDED if condition(job, "Complete") else JobState.FAILED
-        wanted = self.stored_id(ghost.trial, ghost.attempt) == job["metadata"]["uid"]
+        wanted = self.stored_id(ghost.trial, ghost.attempt) == ghost.uid
         nobody_starts_it = ghost.strayed_at and job["spec"]["suspend"] and not wanted
         return JobState.LOST if nobody_starts_it else JobState.QUEUED
 

@@ -38,6 +38,7 @@ FAULTS = (
     "collected",
 )
 QUEUE = "kueue.x-k8s.io/queue-name"
+ANOTHERS = "another's"
 FULL = "0/2 nodes are available: 2 Insufficient cpu."
 EVICTIONS = ("PreemptionByScheduler", "EvictionByEvictionAPI", "TerminationByKubelet")
 CUT = Answer(200, b'{"kind": "JobList", "apiVersion": "batch/v1", "items": [', cut=True)
@@ -115,7 +116,7 @@ class Trouble:
     def _make_namesake(self, body: Any) -> None:
         """Make a job as another schedd would that began with the same database, elsewhere."""
         made = defaulted("jobs", copied(body))
-        made["metadata"]["annotations"][TOKEN] = "another's"
+        made["metadata"]["annotations"][TOKEN] = ANOTHERS
         self.cluster.store.update("jobs", labelled(self._create("jobs", NAMESPACE, made)))
 
     def _after(self) -> Effect | None:
@@ -180,8 +181,8 @@ class Weather:
     def _jobs(self) -> Iterator[dict]:
         """Yield the jobs that are neither over nor being deleted."""
         for job in list(self.cluster.store.all("jobs", NAMESPACE)):
-            if job["metadata"]["name"] not in self.ghosts:
-                continue  # another's
+            if job["metadata"]["annotations"][TOKEN] == ANOTHERS:
+                continue
             if not job["metadata"].get("deletionTimestamp") and not finished(job):
                 yield job
             elif finished(job) and self.chance.strikes("collected"):
