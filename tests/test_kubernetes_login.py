@@ -62,3 +62,30 @@ def test_a_thread_that_has_answered_and_ends_a_moment_later_holds_nobody_up(monk
     patience = Patience()
     assert [patience.call(lambda: 1), patience.call(lambda: 2)] == [1, 2]
     ends.set()
+
+
+@pytest.mark.parametrize("current", ["one", "", None, "gone"])
+def test_a_context_that_is_named_needs_no_current_one(kubeconfig, current):
+    kubeconfig.with_name("done").touch()
+    config = json.loads(kubeconfig.read_text())
+    config["current-context"] = current
+    config["contexts"][0]["context"]["namespace"] = "ml"
+    kubeconfig.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    found = Login(str(kubeconfig), "one", None).connect()
+    assert (found.namespace, found.current_context) == ("ml", None)
+
+
+@pytest.mark.parametrize(
+    ("file", "context", "current", "words"),
+    [
+        ("kubeconfig", "two", "one", "there is no context 'two'; .*kubeconfig has one"),
+        ("kubeconfig", None, "two", "there is no context 'two'; .*kubeconfig has one"),
+        ("kubeconfig", None, "", "none of its contexts is the current one; write kubernetes"),
+        ("nothing", None, "one", "there is no file .*nothing"),
+    ],
+)
+def test_a_context_that_is_not_there_is_told(kubeconfig, file, context, current, words):
+    config = json.loads(kubeconfig.read_text())
+    kubeconfig.write_text(json.dumps(config | {"current-context": current}))
+    with pytest.raises(Unavailable, match=words):
+        Login(str(kubeconfig.with_name(file)), context, None).connect()

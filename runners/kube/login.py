@@ -11,6 +11,8 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, TypeVar, cast
 
+import yaml
+
 from runners.base import Unavailable
 
 T = TypeVar("T")
@@ -116,7 +118,7 @@ class Login:
             config.load_incluster_config(client_configuration=settings)
             own = (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip()
         else:
-            own = self._choose_context(config)
+            own = self._choose_context()
             config.load_kube_config(self._file(), self._context, settings)
         pool = client.ApiClient(settings).rest_client.pool_manager
         return Connection(settings, pool, self._namespace or own, self._current)
@@ -131,13 +133,39 @@ class Login:
         """Return the kubeconfig's path, or several with colons between them."""
         return self._kubeconfig or os.environ.get("KUBECONFIG") or _KUBECONFIG
 
-    def _choose_context(self, config: Any) -> str:
-        """Choose the current context where none was named or chosen; return its namespace."""
-        contexts, current = config.list_kube_config_contexts(self._file())
+    def _choose_context(self) -> str:
+        """Choose the current context where none was named or chosen; return its namespace.
+
+        The client's own list of contexts wants a current one even where another is named.
+        Raises ValueError with a sentence where there is no such context.
+        """
+        contexts, current = _contexts(self._file())
+        there = f"{self._file()} has {', '.join(contexts) or 'none'}"
         if self._context is None:
-            self._context = self._current = str(current["name"])
-        chosen = next((c for c in contexts if c["name"] == self._context), current)
-        return str((chosen.get("context") or {}).get("namespace") or "default")
+            if not current:
+                hint = "write kubernetes: {context: NAME}"
+                raise ValueError(f"none of its contexts is the current one; {hint}; {there}")
+            self._context = self._current = current
+        if self._context not in contexts:
+            raise ValueError(f"there is no context {self._context!r}; {there}")
+        return contexts[self._context]
+
+
+def _contexts(files: str) -> tuple[dict[str, str], str]:
+    """Return the namespace of each context, and the current context, of one file or several.
+
+    What several say, the first one says. Raises ValueError where there is no file, OSError and
+    what YAML raises.
+    """
+    paths = [Path(name).expanduser() for name in files.split(os.pathsep) if name]
+    found = [yaml.safe_load(path.read_bytes()) or {} for path in paths if path.exists()]
+    if not found:
+        raise ValueError(f"there is no file {files}")
+    contexts: dict[str, str] = {}
+    for each in (each for said in found for each in said.get("contexts") or []):
+        namespace = (each.get("context") or {}).get("namespace")
+        contexts.setdefault(str(each["name"]), str(namespace or "default"))
+    return contexts, str(next(filter(None, (said.get("current-context") for said in found)), ""))
 
 
 def _library() -> tuple[Any, Any]:
