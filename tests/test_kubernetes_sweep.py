@@ -96,7 +96,7 @@ class TestEverywhere:
 
     def test_several_kills(self, tmp_path, found):
         draw = random.Random(1)
-        places = [sorted(draw.sample(range(len(found)), 3)) for _ in range(50)]
+        places = [sorted(draw.sample(range(len(found)), 3)) for _ in range(30)]
         kills, faults = all_played(tmp_path, [[found[i] for i in chosen] for chosen in places])
         assert faults == []
-        assert kills >= 75  # a step may have been passed before a daemon begins
+        assert kills >= 45  # a step may have been passed before a daemon begins
