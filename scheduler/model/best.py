@@ -33,9 +33,9 @@ def best_outcome(
     top: float | None = None
     for outcome in outcomes:
         value = objective.value(outcome.means)
-        if value is None or not is_feasible(definition, outcome, baseline):
+        if value is None or (top is not None and not objective.better(value, top)):
             continue
-        if top is None or objective.better(value, top):
+        if is_feasible(definition, outcome, baseline):
             best, top = outcome, value
     return best
 

@@ -81,6 +81,8 @@ class Objective(Model):
 
         Also None where the sum is beyond the largest number.
         """
+        if self.metric is not None:
+            return means.get(self.metric)
         if any(name not in means for name in self.weights):
             return None
         total = sum(weight * means[name] for name, weight in self.weights.items())

@@ -152,6 +152,6 @@ def _outcomes(connection: Connection, experiment_id: int) -> tuple[Outcome, ...]
         .order_by(t.completed_at, t.index, a.position)
     )
     means: dict[tuple[int, str], dict[str, float]] = {}
-    for row in connection.execute(query):
-        means.setdefault((row.trial_index, row.arm_name), {})[row.metric] = row.mean
+    for index, arm, metric, mean in connection.execute(query):
+        means.setdefault((index, arm), {})[metric] = mean
     return tuple(Outcome(index, arm, values) for (index, arm), values in means.items())
