@@ -3,6 +3,7 @@
 import re
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -137,12 +138,30 @@ def test_a_copy_overwrites_nothing(stored, schedd, tmp_path):
 def test_a_server_is_copied_by_pg_dump_or_it_is_said_how(
     schedd, tmp_path, postgres_url, monkeypatch
 ):
+    store = Store.open(postgres_url)
+    store.create(definition(), tmp_path, 0.0)
+    store.close()
     url = postgres_url.replace("postgres@", "postgres:hush@")
     assert schedd("db", "backup", str(tmp_path / "dump"), "--storage", url)[0] == 0
     assert (tmp_path / "dump").read_bytes().startswith(b"PGDMP")
+    assert restored(tmp_path / "dump") == ["e"]
     monkeypatch.setenv("PATH", str(tmp_path))
     status, _, err = schedd("db", "backup", str(tmp_path / "again"), "--storage", url)
     assert (status, "pg_dump --format=custom --file=" in err, "hush" in err) == (78, True, False)
+
+
+def restored(dump):
+    """Return what is in a copy, once it is in a database again as the document says."""
+    (shown,) = re.findall(r"`(pg_restore .*?)`", DOCUMENT)
+    words = shown.replace("copy.backup", str(dump))
+    name = server().create()
+    words = words.replace("postgresql://user@host/database", server().dsn(name))
+    subprocess.run(words.split(), check=True)
+    store = Store.open(server().url(name))
+    found = store.names()
+    store.close()
+    server().drop(name)
+    return found
 
 
 def test_no_verb_tells_a_password(schedd, postgres_url, tmp_path):

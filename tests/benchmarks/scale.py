@@ -1,9 +1,10 @@
 """Many trials in one store: what a tick costs, and reading verbs, as the store grows.
 
-    python scale.py [--trials 100000] [--experiments 200] [--active 1000]
+    python scale.py [--trials 100000] [--experiments 200] [--active 1000] [--postgresql]
 
-The real loop and SQLite with full sync over a backend in memory; generation is left out. Times are
-CPU of this process, in milliseconds. Each figure is shown for a store of a tenth of the trials,
+The real loop over SQLite with full sync, or a PostgreSQL of its own, and a backend in memory;
+generation is left out. Times are CPU of this process, in milliseconds; a server's own is not
+counted. Each figure is shown for a store of a tenth of the trials,
 and for the whole: where cost follows what is active, the two are alike.
 """
 
@@ -15,6 +16,7 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CHUNK = 2000
@@ -124,14 +126,27 @@ def SUCCEEDED():  # noqa: N802
     return JobState.SUCCEEDED
 
 
-def measure(trials: int, experiments: int, active: int) -> dict[str, float]:
+@contextmanager
+def place(on_server: bool) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL of a database that holds nothing yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not on_server:
+            yield Path(folder), f"sqlite:///{folder}/schedd.db"
+            return
+        sys.path.insert(0, str(Path(__file__).parent.parent))
+        from services.postgres import postgres
+
+        with postgres() as server:
+            yield Path(folder), server.url(server.create())
+
+
+def measure(trials: int, experiments: int, active: int, on_server: bool) -> dict[str, float]:
     """Return the figures of one store."""
     from runners.testing import FakeWorld
     from scheduler.storage.store import Store
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        store = Store.open(f"sqlite:///{folder}/schedd.db", create=True)
+    with place(on_server) as (folder, url):
+        store = Store.open(url, create=True)
         began, each = time.process_time(), trials // experiments
         made = [
             filled(store, f"e{i}", each, active // experiments, folder) for i in range(experiments)
@@ -152,7 +167,7 @@ def measure(trials: int, experiments: int, active: int) -> dict[str, float]:
         figures["rss_mb"] = rss()
         store.close()
         for verb in (("status",), ("trials", "e0", "--last", "20"), ("status", "e0")):
-            figures[f"schedd {' '.join(verb)}, ms"] = verb_ms(folder, *verb)
+            figures[f"schedd {' '.join(verb)}, ms"] = verb_ms(folder, *verb, "--storage", url)
     return figures
 
 
@@ -177,21 +192,24 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--experiments", type=int, default=200)
     parser.add_argument("--active", type=int, default=1000)
+    parser.add_argument("--postgresql", action="store_true", help="instead of SQLite")
     parser.add_argument("--one", action="store_true", help="print one store's figures as JSON")
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.trials, options.experiments, options.active)))
+        sizes = (options.trials, options.experiments, options.active)
+        print(json.dumps(measure(*sizes, options.postgresql)))
         return
-    small = of_process(options.trials // 10, options.experiments, options.active)
-    large = of_process(options.trials, options.experiments, options.active)
+    words = [f"--{name}={getattr(options, name)}" for name in ("experiments", "active")]
+    words += ["--postgresql"] if options.postgresql else []
+    small = of_process(f"--trials={options.trials // 10}", *words)
+    large = of_process(f"--trials={options.trials}", *words)
     print(f"{'':36}{options.trials // 10:>12}{options.trials:>12}{'ratio':>8}")
     for name, value in large.items():
         print(f"{name:36}{small[name]:12.2f}{value:12.2f}{value / small[name]:8.2f}")
 
 
-def of_process(trials: int, experiments: int, active: int) -> dict[str, float]:
-    words = ("--trials", trials, "--experiments", experiments, "--active", active)
-    command = [sys.executable, __file__, "--one", *map(str, words)]
+def of_process(*words: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one", *words]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
