@@ -33,14 +33,13 @@ BATCH = [
 end of a trial that is given up."""
 FAILED = [
     Step("create", "jobs", "plain 1 a1", 1, takes_effect=False),
-    Step("patch", "jobs", "plain 1 a1", 1, takes_effect=True),
     Step("delete", "jobs", "plain 1 a1", 1, takes_effect=True),
     Step("create", "jobs", "plain 1 a2", 1, takes_effect=True),
     Step("patch", "jobs", "held 0 a1", 1, takes_effect=False),
     Step("patch", "jobs", "held 0 a1", 1, takes_effect=True),
 ]
-"""Between intent and Job, start and its answer, the end of an attempt and the next; and around the
-start of a Job that a person releases."""
+"""Between intent and Job, the end of an attempt and the next; and around the start of a Job that a
+person releases."""
 
 
 @pytest.fixture(scope="module")

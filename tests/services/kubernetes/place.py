@@ -106,6 +106,7 @@ class Place:
             pytest.skip(f"the server gives no tokens of service accounts: {asked.message}")
         config = self._kubeconfig(asked.body["status"]["token"])
         limited = Probe(config, probe.namespace)
+        self.wait(30, lambda: limited.get("pods").code in (200, 403))  # not unknown any more
         if allows(limited, "list", "", "pods"):
             pytest.skip("this server lets everybody do everything: it has no RBAC")
         rbac = f"{real.RBAC}/namespaces/{probe.namespace}"
