@@ -17,7 +17,7 @@ from services.kubernetes import real, schema
 from services.kubernetes.place import Place
 from services.kubernetes.runner import batch, job, look, shell, text
 
-from runners.base import JobReport, JobState, Rejected, Unavailable
+from runners.base import JobReport, JobState, Rejected, Resources, Unavailable
 from runners.kube import jobs, observe
 from runners.kube.api import Api
 from runners.testing import deploy, ref_to
@@ -260,6 +260,24 @@ def test_the_documented_role_gives_nothing_else(place, tmp_path):
     limited = places.Probe(config, place.probe.namespace)
     for asked in FORBIDDEN:
         assert not places.allows(limited, *asked), asked
+
+
+ALL = {
+    "env_secrets": ["keys"],
+    "volumes": [{"mount": "/data", "claim": "datasets", "read_only": True}],
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "gpu_resource": "example.org/gpu",
+    "queue": "trials",
+    "service_account": "trainer",
+}
+NEEDS = Resources(cpus=2, gpus=1, memory=1 << 30, time=3600)
+
+
+def test_a_server_takes_whatever_can_be_asked_for(place, tmp_path):
+    one = job(tmp_path, resources=NEEDS, avoid=("node-1", "node-2"), hold=True, workdir=tmp_path)
+    with closing(place.runner(**ALL)) as runner:
+        runner.examine(one)
+        runner.examine(replace(batch(tmp_path, "true", "false"), resources=NEEDS))
 
 
 def test_a_dry_run_leaves_nothing_and_finds_what_is_wrong(place, tmp_path):
