@@ -54,6 +54,7 @@ ON_SQLITE_ALONE = {
     "test_serve.py::test_a_client_of_a_server_does_and_says_what_a_local_one_does": (
         "what is behind the server it is compared with does not matter"
     ),
+    "test_serve.py::test_the_server_is_as_it_is_described": "bodies and statuses are its subject",
     "test_service.py::test_a_file_that_is_wrong_is_not_submitted": "no file appears",
     "test_transfer.py::test_it_goes_between_databases_and_is_driven_there": "where it comes from",
     "test_transfer.py::test_what_is_no_whole_export_leaves_nothing": "where it comes from",

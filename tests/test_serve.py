@@ -232,8 +232,8 @@ def test_an_address_that_is_none_is_refused(listen):
 
 
 @pytest.mark.schemathesis
-def test_the_server_is_as_it_is_described(either, tmp_path):
-    served = Served(tmp_path, either, "--listen", "127.0.0.1:0")
+def test_the_server_is_as_it_is_described(tmp_path):
+    served = Served(tmp_path, f"sqlite:///{tmp_path}/tuning.db", "--listen", "127.0.0.1:0")
     token = (tmp_path / "schedd.token").read_text().strip()
     with Client(served.url, token=token) as client:
         client.create_experiment(SPACE, name="one", objective_name="loss")
