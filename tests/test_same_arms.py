@@ -20,6 +20,7 @@ generation_strategy: {nodes: [{generator: sobol, num_trials: 4}, {generator: bot
 trials: {total_trials: 7, max_pending_trials: 1}
 runner:
   command: COMMAND
+  trials_dir: trials
 """
 BODY = """\
 import os
