@@ -54,7 +54,7 @@ FAULTS = (
 )
 RARE = {"command_stop": 0.1, "command_drain": 0.1, "crash": 0.3, "budget": 0.5}
 """Factors for what would otherwise leave little to look at."""
-OFTEN = {"looked_before": 3.0, "job_made_again": 3.0}
+OFTEN = {"looked_before": 3.0}
 """Factors for what does harm only together with other faults."""
 FACTORS = RARE | OFTEN
 

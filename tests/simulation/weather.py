@@ -33,7 +33,6 @@ FAULTS = (
     "preempted",
     "pod_deleted",
     "job_deleted",
-    "job_made_again",
     "suspended",
     "collected",
 )
@@ -204,9 +203,10 @@ class Weather:
             self._deletion.delete_pod(running[0])
         elif chance.strikes("job_deleted"):
             self.ghosts[name].happened.add("job_deleted")
-            policy = chance.rng.choice(("Background", "Foreground"))
+            again = chance.rng.random() < 0.4
+            policy = "Background" if again else chance.rng.choice(("Background", "Foreground"))
             self.cluster.delete_job(name, policy)
-            if policy == "Background" and chance.strikes("job_made_again"):
+            if again:
                 self._make_again(job)
         elif not job["spec"]["suspend"] and chance.strikes("suspended"):
             self._suspend(name, value=True)

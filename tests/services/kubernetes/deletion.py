@@ -15,10 +15,12 @@ class Deletion:
 
     def pods_of(self, job: dict) -> Iterator[dict]:
         """Yield the pods that a job controls."""
-        for pod in self.store.all("pods", job["metadata"]["namespace"]):
-            owners = pod["metadata"].get("ownerReferences") or ()
-            if any(owner["uid"] == job["metadata"]["uid"] for owner in owners):
-                yield pod
+        uid = job["metadata"]["uid"]
+
+        def is_its_own(pod: dict) -> bool:
+            return any(o["uid"] == uid for o in pod["metadata"].get("ownerReferences") or ())
+
+        return self.store.all("pods", job["metadata"]["namespace"], is_its_own)
 
     def delete_pod(self, pod: dict, grace: float | None = None) -> None:
         """Ask for a pod's end; it is gone once its containers are and nobody holds it."""

@@ -86,10 +86,16 @@ class Store:
         found = self._objects.get((resource, namespace, name))
         return copied(found)
 
-    def all(self, resource: str, namespace: str | None = None) -> Iterator[dict]:
-        """Yield copies of the objects of a resource, by name."""
-        for key in sorted(self._objects):
-            if key[0] == resource and namespace in (None, key[1]):
+    def all(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        chosen: Callable[[dict], bool] = lambda _: True,
+    ) -> Iterator[dict]:
+        """Yield copies of the objects of a resource, by name; of those that are ``chosen``."""
+        keys = [k for k in self._objects if k[0] == resource and namespace in (None, k[1])]
+        for key in sorted(keys):
+            if key in self._objects and chosen(self._objects[key]):
                 yield copied(self._objects[key])
 
     def update(self, resource: str, item: dict) -> dict:
