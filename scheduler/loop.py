@@ -135,12 +135,11 @@ class Loop:
         decision = replace(decision, cancel=self.backend.to_cancel(decision.cancel, now))
         noted = (*self.backend.events, *self._about_the_disk(disk, now))
         changes = merged(arrived, decision.changes, noted)
-        over = self._strays(before)
-        acts = decision.cancel or decision.release or decision.submit or over
+        acts = decision.cancel or decision.release or decision.submit or self._suspected(before)
         self._store(before, changes, bool(acts), now)
         self.state = replace(self.state, spent_nodes=spent)
-        self.backend.rid(over, now)
         self._act(decision, now)
+        self._rid_of_strays(now)
         return changes.events
 
     def _load(self) -> None:
@@ -197,13 +196,6 @@ class Loop:
             signs=self._signs(state, disk),
         )
 
-    def _strays(self, stored: ExperimentState) -> tuple[Trial, ...]:
-        """Return the attempts that are over whose jobs were seen in this tick, and live."""
-        numbers = strays.suspected(self.backend.unfinished, stored.active)
-        if not numbers:
-            return ()
-        return strays.over(numbers, self.world.journal.trials({index for index, _ in numbers}))
-
     def _signs(self, state: ExperimentState, disk: str) -> Signs:
         since, words = self.backend.silence or (None, "")
         failed = state.troubles.get("generation_failed")
@@ -259,6 +251,16 @@ class Loop:
             self.backend.submit(decision.submit, now)
         if decision.generate and not self.world.generator.busy and now >= self._generate_from:
             self._generate(decision.generate)
+
+    def _suspected(self, state: ExperimentState) -> list[tuple[int, int]]:
+        return strays.suspected(self.backend.unfinished, state.active, state.tally.created)
+
+    def _rid_of_strays(self, now: float) -> None:
+        """Cancel the jobs that this tick saw alive of attempts that are stored as over by now."""
+        numbers = self._suspected(self.state)
+        if numbers:
+            stored = self.world.journal.trials({index for index, _ in numbers})
+            self.backend.rid(strays.over(numbers, stored), now)
 
     def _generate(self, wanted: int) -> None:
         known = candidates.known(self.state, self.world.journal)

@@ -13,15 +13,21 @@ from scheduler.model.trial import Trial
 _NUMBERS = re.compile(r"-t(\d{1,9})-a(\d{1,9})")
 
 
-def suspected(names: Iterable[str], active: Mapping[int, Trial]) -> list[tuple[int, int]]:
-    """Return (trial, attempt) of jobs of one experiment that no trial in ``active`` waits for."""
+def suspected(
+    names: Iterable[str], active: Mapping[int, Trial], created: int
+) -> list[tuple[int, int]]:
+    """Return (trial, attempt) of jobs of one experiment that no trial in ``active`` waits for.
+
+    ``created``: how many trials there are; of jobs of others nothing is known.
+    """
     found = []
     for name in names:
         numbers = _NUMBERS.search(name)
         if numbers is None:
             continue
         index, attempt = int(numbers[1]), int(numbers[2])
-        if index not in active or attempt < active[index].attempt:
+        ended = index < created and index not in active
+        if ended or (index in active and attempt < active[index].attempt):
             found.append((index, attempt))
     return found
 

@@ -44,7 +44,7 @@ STORED = {t.index: t for t in (trial(0, T.ABANDONED, 2), trial(1, T.STAGED, 2))}
 )
 def test_only_what_is_stored_as_over_is_a_stray(name, stray):
     active = {i: t for i, t in STORED.items() if not t.status.is_final}
-    found = strays.over(strays.suspected([f"schedd-5eed5eed-{name}"], active), STORED)
+    found = strays.over(strays.suspected([f"schedd-5eed5eed-{name}"], active, 2), STORED)
     assert [f"t{t.index}-a{t.attempt}" for t in found] == [name] * stray
     assert all(t.job_id is None for t in found)
 

@@ -11,6 +11,7 @@ from services.kubernetes.facts import condition, ended, finished
 
 from metrics.base import Fetcher
 from runners.base import JobState, Runner
+from runners.kube.login import Connection
 from runners.kube.options import KubernetesOptions
 from scheduler.jobs import tasks_of
 from scheduler.model.definition import ExperimentDefinition
@@ -68,6 +69,7 @@ class Cluster:
         section = {"image": IMAGE, "kubeconfig": str(self.fake.kubeconfig)} | queue
         self.options = KubernetesOptions.model_validate(section)
         self.runners: list[MortalRunner] = []
+        self.connections: dict[str, Connection] = {}
 
     def clock(self) -> float:
         """Return the time of the processes that ask."""

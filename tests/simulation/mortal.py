@@ -27,7 +27,7 @@ class MortalRunner(KubernetesRunner):
         super().__init__(cluster.options, lambda: None, cluster.clock, Looks(cluster.clock))
         self.poll_floor = cluster.looks_last
         self.cluster, self.chance, self.fenced = cluster, cluster.chance, fenced
-        wired(self._api._login, cluster.fake.front)
+        wired(self._api._login, cluster.fake.front, cluster.connections)
         ask = self._api._request
 
         def mortal(*given: Any) -> Any:

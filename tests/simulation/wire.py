@@ -6,7 +6,6 @@ request would take most of a history's time.
 
 import io
 from collections.abc import Callable
-from functools import cache
 from typing import Any, TypeVar
 
 from services.kubernetes.server import Front, _Handler
@@ -59,8 +58,8 @@ class _AtOnce(Patience):
         return what()
 
 
-def wired(login: Login, front: Front) -> None:
-    """Let all connections that ``login`` makes go to ``front``."""
+def wired(login: Login, front: Front, known: dict[str, Connection]) -> None:
+    """Let all connections that ``login`` makes go to ``front``; make one, which is ``known``."""
 
     class OneConnection(HTTPConnection):
         def _new_conn(self) -> Any:
@@ -73,12 +72,12 @@ def wired(login: Login, front: Front) -> None:
     class Pool(HTTPConnectionPool):
         ConnectionCls = OneConnection
 
-    @cache
     def connected() -> Connection:
-        made = connect()
-        made.pool.pool_classes_by_scheme = {"http": Pool}
-        made.settings.refresh_api_key_hook = None  # its kubeconfig names no program
-        return made
+        if front.url not in known:
+            made = known[front.url] = connect()
+            made.pool.pool_classes_by_scheme = {"http": Pool}
+            made.settings.refresh_api_key_hook = None  # its kubeconfig names no program
+        return known[front.url]
 
     connect = login.connect
     login._patience = _AtOnce()
