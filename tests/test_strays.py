@@ -11,7 +11,7 @@ from services.kubernetes.faults import drop
 from services.kubernetes.runner import job, look
 from simulation.bench import Bench
 
-from runners.base import JobState
+from runners.base import JobReport, JobState
 from runners.testing import deploy, ref_to
 from scheduler import strays
 from scheduler.jobs import job_of
@@ -80,6 +80,15 @@ def test_the_loop_deletes_a_job_that_was_made_when_its_trial_was_over(held):
     assert world.report("schedd-00000000-t0-a1").state is JobState.HELD
     assert world.report(late.name.replace("-a1", "-a2")).state is JobState.HELD
     assert [e.trial_index for e in done.events if e.kind == "stray_job"] == [0]
+
+
+def test_a_job_that_somebody_made_again_is_deleted_when_the_first_is_known_to_be_lost(held):
+    held.tick()
+    held.tick()
+    name = next(iter(held.backend.unfinished))
+    held.runner.poll = lambda refs: {ref.name: JobReport(JobState.LOST) for ref in refs}
+    held.tick()
+    assert held.backend.report(name).state is JobState.CANCELLED
 
 
 @needs_schema
