@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from runners.base import JobState
+from scheduler.advance import _KINDS
 from scheduler.model.definition import signature
 from scheduler.model.experiment import Changes, ExperimentState
 from scheduler.model.trial import TRANSITIONS, Reason, Trial, TrialStatus
@@ -139,8 +140,11 @@ class Invariants:
         if after.reason == Reason.EXPERIMENT_STOPPED:
             demand(gone(job), *what, "alive:", job)
             return
-        if after.status.is_pending:  # staged again at once: why is not told any more
+        if after.status.is_pending:  # staged again at once: of why, the kind alone is told
             demand(gone(job), *what, "alive:", job)
+            reasons = _of_the_kind_that_grew(before, after)
+            holds = not reasons or any(self.truths[reason](job) for reason in reasons)
+            demand(holds, *what, "none is so:", reasons, job)
             return
         reason = None if after.status is T.COMPLETED else after.reason
         demand(self.truths[reason](job), *what, "that is not so:", job)
@@ -180,6 +184,12 @@ class Invariants:
 
 
 TOKEN = "5eed5eed"
+
+
+def _of_the_kind_that_grew(before: Trial, after: Trial) -> list[str]:
+    """Return the reasons that draw on the budget on which alone this retry has drawn."""
+    grown = [k for k, n in after.retries.items() if n != before.retries.get(k, 0)]
+    return [reason for reason, kind in _KINDS.items() if [kind] == grown]
 
 
 def _totals_asked_for(store: MemoryStore, changes: Changes) -> Iterator[int]:
