@@ -52,7 +52,8 @@ def test_plan_is_what_run_then_does_and_leaves_no_trace(
     monkeypatch.chdir(folder)
     planned = json_of("plan", "e.yaml", "9")
     assert sorted(p.name for p in folder.iterdir()) == ["e.yaml", "trial.py"]
-    assert json_of("status") == []
+    if storage.startswith("postgresql"):  # of SQLite there is no file: see the line above
+        assert json_of("status") == []
     done = json_of("trials", "--storage", f"sqlite:///{finished}/schedd.db")
     assert [p["index"] for p in planned] == [t["index"] for t in done]
     for before, after in zip(planned, done, strict=True):
