@@ -196,12 +196,12 @@ def fail(to: Reference, cases: Sequence[Failure]) -> None:
 @traceable
 def test_a_kill_at_a_sample_of_points(given: Reference) -> None:
     assert len(given.points) > 250
-    kill_once(given, spread(given.points, 20))
+    kill_once(given, spread(given.points, 14))
 
 
 @traceable
 def test_two_kills_at_a_sample_of_points(given: Reference) -> None:
-    kill_twice(given, pairs(given, 6, seed=1))
+    kill_twice(given, pairs(given, 4, seed=1))
 
 
 SAMPLE = {"epoll_ctl": 8, "pidfd_open": 1, "fdatasync": 8, "pwrite64": 1, "flock": 8}

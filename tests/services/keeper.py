@@ -21,8 +21,8 @@ import time
 from contextlib import suppress
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ)
-"""By us, Python's own two included; a daemon and its jobs must not inherit that."""
+_MAY_BE_IGNORED = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+"""By us, by Python and by whoever started us; a daemon and its jobs must not inherit that."""
 _LOOK = 0.02
 
 
@@ -39,7 +39,7 @@ def _start(log: str, command: list[str]) -> int:
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        for number in _IGNORED:
+        for number in _MAY_BE_IGNORED:
             signal.signal(number, signal.SIG_DFL)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
