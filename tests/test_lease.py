@@ -12,6 +12,7 @@ from scheduler.model.definition import ExperimentDefinition
 from scheduler.model.experiment import Changes
 from scheduler.storage.errors import Held, LeaseLost, StorageError
 from scheduler.storage.lock import is_held, lock_path
+from scheduler.storage.overview import standings
 from scheduler.storage.store import Store
 
 __all__ = ["url"]
@@ -93,6 +94,12 @@ def test_of_many_that_start_at_once_one_drives(start):
     children = [start() for _ in range(4)]
     answers = sorted(child.stdout.readline().split()[0] for child in children)
     assert answers == ["Held", "Held", "Held", "acquired"]
+
+
+def test_who_has_not_stored_itself_yet_drives_all_the_same(store, monkeypatch):
+    monkeypatch.setattr(store.database, "driven", set)
+    (standing,) = standings(store)
+    assert standing.driver == "another process that has just started"
 
 
 def test_one_process_does_not_hold_it_twice(store):

@@ -84,12 +84,13 @@ def me(now: float) -> str:
 def holder(connection: Connection, experiment_id: int) -> str:
     """Return in words who acquired the lease last."""
     query = select(schema.lease.c.holder).where(schema.lease.c.experiment_id == experiment_id)
-    text = connection.execute(query).scalar_one_or_none()
-    return in_words(text) if text else "another process that has just started"
+    return in_words(connection.execute(query).scalar_one_or_none())
 
 
-def in_words(text: str) -> str:
-    """Return a stored holder for people."""
+def in_words(text: str | None) -> str:
+    """Return a holder for people; ``None``: it holds the lock and has not stored itself yet."""
+    if text is None:
+        return "another process that has just started"
     who = json.loads(text)
     return f"process {who['pid']} on {who['host']}"
 

@@ -67,7 +67,7 @@ def standings(store: Store, *, offset: int = 0, limit: int | None = None) -> lis
             created_at=row["created_at"],
             total_trials=_total_trials(row["definition"]),
             trials=counts.get(row["id"], {}),
-            driver=in_words(holders[row["id"]]) if row["name"] in driven else "",
+            driver=in_words(holders.get(row["id"])) if row["name"] in driven else "",
             trouble=troubles.get(row["id"]) if row["status"] == "RUNNING" else None,
         )
         for row in found
