@@ -205,6 +205,12 @@ def test_before_it_is_handed_over_nobody_else_drives_it(folder, schedd, either):
     store.close()
 
 
+def test_what_no_file_can_drive_is_said_before_it_is_run(folder, schedd):
+    (folder / "e.yaml").write_text(FILE.replace("class: ./furnace.py:Furnace", "class: null"))
+    status, _, err = schedd("validate", "e.yaml", "--deep")
+    assert (status, "its own program alone drives it" in err) == (2, True), err
+
+
 def test_a_file_names_the_classes(folder, schedd, either):
     (folder / "e.yaml").write_text(FILE)
     assert schedd("validate", "e.yaml", "--deep")[0] == 0
@@ -227,6 +233,13 @@ def test_a_file_names_the_classes(folder, schedd, either):
         ("furnace.py:F", "oven.py:F", "run", "/oven.py:Furnace does not import: FileNotFound"),
         ("furnace:Loss", "furnace:Gain", "run", "furnace:Gain does not import: AttributeError: "),
         ("furnace:Loss", "furnace:Furnace", "run", "furnace:Furnace is not a subclass of schedu"),
+        ("{name: loss,", "{name: gain,", "run", "has 'loss' call itself 'gain': its name and the"),
+        (
+            "class: ./furnace.py:Furnace",
+            "class: null",
+            "run",
+            "is its program's own: that program",
+        ),
         ("{place: ovens}", "{oven: 1}", "run", "cannot be made with {'oven': 1}: TypeError: "),
     ],
 )

@@ -130,6 +130,11 @@ class Experiment(Results):
         given = [] if self.optimization_config is None else self.optimization_config.metrics
         return {metric.name: metric for metric in (*given, *self.tracking_metrics)}
 
+    @property
+    def fetched(self) -> dict[str, Metric]:
+        """Those of the metrics that say how they are fetched."""
+        return {name: metric for name, metric in self.metrics.items() if metric.fetches}
+
     # -- trials
 
     @property

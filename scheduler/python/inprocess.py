@@ -69,8 +69,10 @@ class InProcessRunner(Contract):
 
     def examine(self, job: Job) -> None:  # noqa: ARG002  # as of the contract
         """See whether there is such a class. Raises Rejected."""
+        if self.options.kind is None:
+            raise Rejected("runner.python.class names no class: its own program alone drives it")
         try:
-            class_at(self.options.kind or "", Runner)
+            class_at(self.options.kind, Runner)
         except RegistryError as error:
             raise Rejected(str(error)) from error
 
@@ -162,8 +164,8 @@ def plugged(runner: Runner, experiment: "Experiment", wake: Callable[[], None]) 
     """Return a program's runner, and those of an experiment's metrics that are fetched by it."""
     deployer = InProcessRunner(ProgramOptions.model_validate({"class": None}), wake)
     deployer.attach(runner, experiment)
-    fetching = (metric for metric in experiment.metrics.values() if metric.fetches)
-    return deployer, {metric.name: MetricFetcher(metric, experiment) for metric in fetching}
+    fetched = experiment.fetched.items()
+    return deployer, {name: MetricFetcher(metric, experiment) for name, metric in fetched}
 
 
 def _of(found: Iterable[int]) -> list[int]:

@@ -15,7 +15,7 @@ from scheduler.python.answers import Answers
 from scheduler.python.errors import EvaluationsFailed, UserInputError, translated
 from scheduler.python.inprocess import plugged
 from scheduler.python.kept import Kept
-from scheduler.python.metric import Metric, Runner
+from scheduler.python.metric import Runner
 from scheduler.python.program import PYTHON, section_of
 from scheduler.storage.errors import Held
 from scheduler.storage.store import Experiment as StoredExperiment
@@ -140,7 +140,7 @@ class Scheduler(Answers):
         if self.options.total_trials is None:
             raise UserInputError("hand_over needs SchedulerOptions(total_trials=...)")
         own = self.experiment.runner
-        section = section_of(own, self._fetching()) if isinstance(own, Runner) else None
+        section = section_of(own, self.experiment.fetched) if isinstance(own, Runner) else None
         self._set({})
         if section is not None:
             self.session.refresh()
@@ -153,7 +153,8 @@ class Scheduler(Answers):
         if before.runner.type == PYTHON and before.runner.options == keys[PYTHON]:
             return
         data = before.model_dump(by_alias=True, mode="json", exclude_unset=True)
-        after = ExperimentDefinition.model_validate({**data, "runner": keys})
+        runner = {**data["runner"], **keys}
+        after = ExperimentDefinition.model_validate({**data, "runner": runner})
         store, now = session.place.store, time.time()
         with translated():
             lease = _patiently(lambda: store.acquire(session.experiment, now))
@@ -163,16 +164,13 @@ class Scheduler(Answers):
                 lease.release()
         session.refresh()
 
-    def _fetching(self) -> dict[str, Metric]:
-        return {name: each for name, each in self.experiment.metrics.items() if each.fetches}
-
     def _check_metrics(self) -> None:
         """Raise UserInputError where a metric of a program's runner could never be fetched."""
         if not isinstance(self.experiment.runner, Runner):
             return
-        fetching = self._fetching()
+        fetched = self.experiment.fetched
         for name in sorted(self.experiment.definition.required_metrics):
-            if name not in fetching:
+            if name not in fetched:
                 raise UserInputError(
                     f"the metric {name!r} does not say how it is fetched: subclass Metric, define "
                     "fetch_trial_data, and give it to the objective"

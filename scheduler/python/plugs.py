@@ -28,6 +28,12 @@ def plug(store: Store, experiment: Experiment, wake: Callable[[], None]) -> Plug
         )
     own = _made(options.kind, options.arguments, Runner)
     metrics = [_made(made.kind, made.arguments, Metric) for made in options.metrics.values()]
+    for wanted, metric in zip(options.metrics, metrics, strict=True):
+        if metric.name != wanted:
+            raise RegistryError(
+                f"runner.python.metrics has {wanted!r} call itself {metric.name!r}: its name and "
+                "the key must be the same"
+            )
     session = Session(Place(store.url, store), wait=0.0)
     session.find(name)
     seen = Developers(None, name, tracking_metrics=metrics, runner=own, storage=session)
